@@ -1,0 +1,62 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options of the modules, each written once; modules merge what they need."""
+
+from __future__ import annotations
+
+# Every default stands here and in the option's documentation, nowhere else.
+CASE = {"case": {"type": "str", "required": True}}
+
+NETWORK = {
+    "allow": {"type": "list", "elements": "str", "default": []},
+    "management": {"type": "list", "elements": "str", "default": []},
+    "management_networks": {"type": "list", "elements": "str", "default": []},
+    "backend": {"type": "str", "choices": ["auto", "iptables", "nftables"], "default": "auto"},
+    "confirm_within": {"type": "int", "default": 60},
+}
+
+PROCESSES = {
+    "pids": {"type": "list", "elements": "int", "default": []},
+    "spare": {"type": "list", "elements": "str", "default": []},
+    "critical_services": {"type": "list", "elements": "str", "default": []},
+    "second_look": {"type": "int", "default": 3},
+}
+
+EVIDENCE = {
+    "tier": {"type": "str", "choices": ["volatile"], "default": "volatile"},
+    "max_bytes": {"type": "int", "default": 268435456},
+    "max_seconds": {"type": "int", "default": 30},
+}
+
+AUTONOMY = {"autonomy": {"type": "str", "choices": ["report", "freeze", "terminate"], "default": "freeze"}}
+
+STEPS = {
+    "steps": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["snapshot", "isolation", "termination"],
+        "default": ["snapshot", "isolation", "termination"],
+    }
+}
+
+# Set by the action plugins alone; a leading underscore keeps them out of the documentation.
+PRIVATE = {
+    "_phase": {"type": "str", "choices": ["apply", "finish", "fetch"], "default": "apply"},
+    "_transport": {"type": "str", "default": "ssh"},
+    "_received": {"type": "dict", "default": {}},
+    "_piece": {"type": "dict", "default": {}},
+    "_checkpoint": {"type": "str", "default": ""},
+}
+
+
+def merge(*parts: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
+    """One argument spec of several; a name may stand in one part only."""
+    spec: dict[str, dict[str, object]] = {}
+    for part in parts:
+        for name, option in part.items():
+            if name in spec:
+                raise ValueError("option {0} stands twice".format(name))
+            spec[name] = option
+    return spec
