@@ -1,0 +1,118 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Documentation of the options that several modules share, one part for each part of `module_utils/_arguments.py`."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Parts: the case (plain), C(network), C(processes), C(evidence)."""
+
+    DOCUMENTATION = r"""
+options:
+  case:
+    description:
+      - Name of the incident; the case folder on the controller and the work folder on the host carry it.
+      - 1 to 64 of C(A-Z a-z 0-9 . _ -), not beginning with C(.) or C(-).
+      - Taken from the inventory variable C(firebreak_case) where the task does not give it.
+    type: str
+    required: true
+"""
+
+    NETWORK = r"""
+options:
+  allow:
+    description:
+      - Systems that go on talking with the host, for instance monitoring and log collection.
+      - Each entry reads C(ADDRESS[/PREFIX] PORT/PROTOCOL [in]), for instance C(10.0.0.5 514/udp),
+        C(siem.example.com 6514/tcp), C(2001:db8::/64 9100/tcp in) or C(10.0.0.5 icmp).
+        Without C(in) the host speaks first; with it the other side does.
+      - Names are resolved on the controller, never on the host.
+      - Taken from the inventory variable C(firebreak_monitoring_systems) where the task does not give it.
+    type: list
+    elements: str
+    default: []
+  management:
+    description:
+      - Addresses or networks that reach the host's SSH port B(instead of) the live connection's peer.
+      - If the list is wrong, the host gives access back by itself after O(confirm_within) seconds.
+      - Taken from the inventory variable C(firebreak_management) where the task does not give it.
+    type: list
+    elements: str
+    default: []
+  management_networks:
+    description:
+      - Addresses or networks that reach the host's SSH port in addition to the live connection's peer.
+      - Taken from the inventory variable C(firebreak_management_networks) where the task does not give it.
+    type: list
+    elements: str
+    default: []
+  backend:
+    description:
+      - What loads the rules. V(auto) takes V(nftables) where the host has a working C(nft), else V(iptables),
+        and the result says which and why.
+      - Taken from the inventory variable C(firebreak_backend) where the task does not give it.
+    type: str
+    choices: [auto, iptables, nftables]
+    default: auto
+  confirm_within:
+    description:
+      - Seconds after which the host takes its isolation back, unless the controller has proved over a fresh
+        connection that it still gets in.
+      - Taken from the inventory variable C(firebreak_confirm_within) where the task does not give it.
+    type: int
+    default: 60
+"""
+
+    PROCESSES = r"""
+options:
+  pids:
+    description:
+      - Processes named by the operator. They are dealt with though no rule matches.
+      - Our own ancestors, kernel threads, process 1 and critical services stay spared.
+    type: list
+    elements: int
+    default: []
+  spare:
+    description:
+      - Programs that are left alone, by the absolute path of their executable.
+      - Taken from the inventory variable C(firebreak_spare) where the task does not give it.
+    type: list
+    elements: str
+    default: []
+  critical_services:
+    description:
+      - Names of systemd units whose processes are never stopped or killed, with or without C(.service).
+      - Taken from the inventory variable C(firebreak_critical_services) where the task does not give it.
+    type: list
+    elements: str
+    default: []
+  second_look:
+    description:
+      - Seconds between the last kill and the second look for what came back.
+      - Taken from the inventory variable C(firebreak_second_look) where the task does not give it.
+    type: int
+    default: 3
+"""
+
+    EVIDENCE = r"""
+options:
+  tier:
+    description:
+      - How much is taken. V(volatile) is what isolation, a kill or a reboot would destroy.
+    type: str
+    choices: [volatile]
+    default: volatile
+  max_bytes:
+    description:
+      - The most that is read into the bundle. What does not fit is listed as missing.
+    type: int
+    default: 268435456
+  max_seconds:
+    description:
+      - The longest that collecting may take. What is not done by then is listed as missing.
+    type: int
+    default: 30
+"""
