@@ -17,6 +17,8 @@ class Timeline:
 
     def __init__(self) -> None:
         self._start = time.monotonic()
+        # What starting Python and importing cost before this clock began, in processor seconds.
+        self.import_seconds = round(time.process_time(), 4)
         self.steps: list[dict[str, object]] = []
 
     def now(self) -> float:
