@@ -44,7 +44,13 @@ def _open(work: Workdir, name: str) -> int:
     return handle
 
 
-def read_piece(work: Workdir, bundle: str, offset: int, length: int) -> dict[str, object]:
+def _bytes(option: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise OptionError(option, value, "a number of bytes, 0 or more")
+    return value
+
+
+def read_piece(work: Workdir, bundle: object, offset: object, length: object) -> dict[str, object]:
     """At most `length` (and MAX_PIECE) bytes of a bundle or of its manifest, from `offset`.
 
     {"data": base64, "offset": int, "length": int, "size": int (of the whole file), "eof": bool, "sha256_of_piece": hex}.
@@ -52,9 +58,8 @@ def read_piece(work: Workdir, bundle: str, offset: int, length: int) -> dict[str
     """
     if not isinstance(bundle, str) or not (_BUNDLE.fullmatch(bundle) or _MANIFEST.fullmatch(bundle)):
         raise OptionError("_piece.bundle", bundle, "the name of a bundle or of its manifest")
-    for option, value in (("_piece.offset", offset), ("_piece.length", length)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise OptionError(option, value, "a number of bytes, 0 or more")
+    offset = _bytes("_piece.offset", offset)
+    length = _bytes("_piece.length", length)
     handle = _open(work, bundle)
     try:
         size = os.fstat(handle).st_size
@@ -84,7 +89,7 @@ def read_piece(work: Workdir, bundle: str, offset: int, length: int) -> dict[str
     }
 
 
-def discard(work: Workdir, bundle: str, sha256: str) -> bool:
+def discard(work: Workdir, bundle: object, sha256: object) -> bool:
     """Remove a bundle and its manifest, which the controller holds verified; False where they are gone already.
 
     The bundle is hashed again here: what is removed is what was received, and nothing else. Raises OptionError for a name

@@ -1,0 +1,131 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the collectors share: the host's root, what was read already, the clock, and what they found for the summary."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from .._host._files import link
+from ._programs import Programs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .._host._processes import Process
+    from .._host._sockets import Socket
+    from ._commands import Command
+
+# Descriptors of one process that are looked at. A server with more is rare; where it happens the record says so.
+DESCRIPTORS = 65536
+_NOTABLE = 50
+
+
+class Context:
+    """One reading of one host. What is given (`processes`, `sockets`, `owners`) is not read again.
+
+    `root`: "/" or the root of a made-up host; `max_seconds`: for all collectors together, from now.
+    `counts` and `notable` become the summary of the result.
+    """
+
+    def __init__(
+        self,
+        root: str = "/",
+        processes: dict[int, Process] | None = None,
+        sockets: list[Socket] | None = None,
+        owners: dict[int, list[int]] | None = None,
+        max_seconds: float = 30.0,
+    ) -> None:
+        self.root = root
+        self.proc = os.path.join(root, "proc")
+        self.end = time.monotonic() + max_seconds
+        self.deadline = self.end  # of the collector that runs now
+        self.counts: dict[str, int] = {}
+        self.notable: list[dict[str, object]] = []
+        self.programs = Programs()
+        self.commands: dict[str, Command] = {}
+        self._processes = processes
+        self._sockets = sockets
+        self._owners = owners
+        self._descriptors: dict[int, list[tuple[str, str]]] | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether this is the running host: only then are netlink and commands asked."""
+        return self.root == "/"
+
+    def path(self, name: str) -> str:
+        """The path of a file of the host, `name` without the leading slash."""
+        return os.path.join(self.root, name)
+
+    def late(self) -> bool:
+        """Whether the running collector has used up its time."""
+        return time.monotonic() > self.deadline
+
+    def note(self, what: str, **details: object) -> None:
+        """Something an analyst should see first; texts of the host are escaped where the summary leaves."""
+        if len(self.notable) < _NOTABLE:
+            self.notable.append(dict(details, what=what))
+        self.counts["notable"] = self.counts.get("notable", 0) + 1
+
+    @property
+    def processes(self) -> dict[int, Process]:
+        """The process table."""
+        if self._processes is None:
+            from .._host._processes import first_look
+
+            self._processes = first_look(self.proc)
+        return self._processes
+
+    @property
+    def sockets(self) -> list[Socket]:
+        """Sockets of our own network namespace."""
+        if self._sockets is None:
+            from .._host._sockets import read_sockets
+
+            self._sockets = read_sockets(self.proc)
+        return self._sockets
+
+    @property
+    def descriptors(self) -> dict[int, list[tuple[str, str]]]:
+        """pid -> [(number, what it is)], scanned once for all collectors; processes that vanish have none."""
+        if self._descriptors is None:
+            readlink = os.readlink
+            table: dict[int, list[tuple[str, str]]] = {}
+            for pid, process in self.processes.items():
+                if process.kernel_thread:
+                    continue
+                folder = "{0}/{1}/fd".format(self.proc, pid)
+                try:
+                    names = os.listdir(folder)[:DESCRIPTORS]
+                except OSError:
+                    continue
+                found = []
+                for name in names:
+                    try:
+                        found.append((name, readlink(folder + "/" + name)))
+                    except OSError:
+                        pass  # closed since
+                table[pid] = found
+            self._descriptors = table
+        return self._descriptors
+
+    @property
+    def owners(self) -> dict[int, list[int]]:
+        """Socket inode -> processes that hold it."""
+        if self._owners is None:
+            owners: dict[int, list[int]] = {}
+            for pid, found in self.descriptors.items():
+                for _name, target in found:
+                    if target.startswith("socket:[") and target[8:-1].isdigit():
+                        pids = owners.setdefault(int(target[8:-1]), [])
+                        if not pids or pids[-1] != pid:
+                            pids.append(pid)
+            self._owners = owners
+        return self._owners
+
+    def namespace(self, pid: int | str, kind: str) -> str | None:
+        """The name of a process's namespace, such as `net:[4026531840]`."""
+        return link("{0}/{1}/ns/{2}".format(self.proc, pid, kind))
