@@ -1,0 +1,178 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What may still pass: allow entries and management networks become a plan that rules are rendered from."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, NamedTuple, Union
+
+from .._errors import HostError, OptionError
+
+if TYPE_CHECKING:
+    from .._host._session import Session
+    from .._host._sockets import Socket
+
+Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+_FORM = 'must be "ADDRESS[/PREFIX] PORT/tcp|udp [in]" or "ADDRESS[/PREFIX] icmp [in]", such as "10.0.0.5 514/udp"'
+# Where no session tells on which port sshd answers (IANA, service name ssh); said in the documentation of `management`.
+_SSH = 22
+# Connection plugins that reach the host without a network, so that none is missed where no session is found.
+LOCAL_TRANSPORTS = ("local", "ansible.builtin.local")
+
+
+class PolicyError(OptionError):
+    """An entry of the policy that cannot be used; names option, value and what would be right."""
+
+
+class Allow(NamedTuple):
+    """One system that stays reachable. protocol: tcp, udp, icmp; port: None for icmp; direction: who begins, seen from the host."""
+
+    network: Network
+    protocol: str
+    port: int | None
+    direction: str
+
+    def text(self) -> str:
+        """The one text form."""
+        what = "icmp" if self.port is None else "{0}/{1}".format(self.port, self.protocol)
+        return "{0} {1}{2}".format(_short(self.network), what, " in" if self.direction == "in" else "")
+
+
+def _short(network: Network) -> str:
+    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
+
+
+def parse_network(option: str, value: str, entry: str | None = None) -> Network:
+    """An address or network of one family. Raises PolicyError: also for what is everything, a host name, or has host bits."""
+    shown = value if entry is None else entry
+    try:
+        network = ipaddress.ip_network(value)
+    except ValueError as error:
+        raise PolicyError(
+            option, shown, "must begin with an IPv4 or IPv6 address or network (names are resolved on the controller)"
+        ) from error
+    if network.prefixlen == 0:
+        raise PolicyError(option, shown, "a network of prefix length 0 is everybody; name the systems")
+    if network.is_multicast or network.is_unspecified:
+        raise PolicyError(option, shown, "must be the address of a system, not a multicast or unspecified one")
+    if isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped is not None:
+        raise PolicyError(option, shown, "write an IPv4-mapped address as IPv4")
+    return network
+
+
+def parse_allow(entries: list[str]) -> list[Allow]:
+    """The entries of option `allow`. Raises PolicyError naming the first one that cannot be used."""
+    found = []
+    for entry in entries:
+        fields = str(entry).split()
+        direction = "out"
+        if len(fields) == 3 and fields[2] in ("in", "out"):
+            direction = fields.pop()
+        if len(fields) != 2:
+            raise PolicyError("allow", entry, _FORM)
+        network = parse_network("allow", fields[0], str(entry))
+        if fields[1] == "icmp":
+            found.append(Allow(network, "icmp", None, direction))
+            continue
+        port, _slash, protocol = fields[1].partition("/")
+        if protocol not in ("tcp", "udp") or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise PolicyError("allow", entry, _FORM + ", the port from 1 to 65535")
+        found.append(Allow(network, protocol, int(port), direction))
+    return found
+
+
+class Plan:
+    """What may pass. management: networks that reach `ports` over TCP; allow: list of Allow; session: of the run that made it."""
+
+    def __init__(self, management: list[Network], ports: list[int], allow: list[Allow], session: Session) -> None:
+        self.management = collapse(management)
+        self.ports = sorted(set(ports))
+        self.allow = sorted(set(allow), key=lambda entry: (entry.network.version, entry[0], *map(str, entry[1:])))
+        self.session = session
+
+    def groups(self) -> dict[tuple[str, int | None, str], list[Network]]:
+        """The networks of each (protocol, port, direction), merged, in a fixed order."""
+        grouped: dict[tuple[str, int | None, str], list[Network]] = {}
+        for entry in self.allow:
+            grouped.setdefault((entry.protocol, entry.port, entry.direction), []).append(entry.network)
+        return {key: collapse(grouped[key]) for key in sorted(grouped, key=lambda key: (key[0], key[1] or 0, key[2]))}
+
+    def peers(self) -> list[Network]:
+        """Every network that may talk to the host in some form, merged."""
+        return collapse(self.management + [entry.network for entry in self.allow])
+
+    def is_session(self, socket: Socket) -> bool:
+        """Whether this is the connection that carries the run."""
+        session = self.session
+        return session.source != "none" and socket.protocol == "tcp" and (
+            socket.remote_address, socket.remote_port, socket.local_address, socket.local_port) == session[:4]
+
+    def allows(self, socket: Socket) -> bool:
+        """Whether the rules let this socket's traffic pass. What stays on the host (loopback, to itself) does."""
+        try:
+            remote = ipaddress.ip_address(socket.remote_address.partition("%")[0])
+        except ValueError:
+            return False
+        if remote.is_loopback or socket.remote_address == socket.local_address:
+            return True
+        protocol = socket.protocol
+        if protocol == "tcp" and socket.local_port in self.ports and any(remote in network for network in self.management):
+            return True
+        if protocol == "raw":
+            protocol = "icmp" if socket.local_port in (1, 58) else "raw"
+        for entry in self.allow:
+            if entry.protocol != protocol or remote not in entry.network:
+                continue
+            if entry.port is None or entry.port == (
+                    socket.remote_port if entry.direction == "out" else socket.local_port):
+                return True
+        return False
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain data, as `from_dict` takes it."""
+        return {
+            "management": [str(network) for network in self.management],
+            "ports": self.ports,
+            "allow": [entry.text() for entry in self.allow],
+        }
+
+
+def from_dict(data: dict[str, object], session: Session) -> Plan:
+    """The plan that `as_dict` wrote. Raises PolicyError or HostError where it is not one."""
+    management, ports, allow = data.get("management"), data.get("ports"), data.get("allow")
+    if not (isinstance(management, list) and isinstance(ports, list) and isinstance(allow, list)):
+        raise HostError("the plan in the work folder is damaged")
+    networks = [parse_network("management", str(value)) for value in management]
+    return Plan(networks, [int(port) for port in ports], parse_allow(allow), session)
+
+
+def collapse(networks: list[Network]) -> list[Network]:
+    """Without duplicates and overlaps, IPv4 first, ascending."""
+    four = [network for network in networks if isinstance(network, ipaddress.IPv4Network)]
+    six = [network for network in networks if isinstance(network, ipaddress.IPv6Network)]
+    return [*ipaddress.collapse_addresses(four), *ipaddress.collapse_addresses(six)]
+
+
+def make_plan(
+    session: Session, allow: list[Allow] | list[str], management: list[str], management_networks: list[str],
+    transport: str,
+) -> Plan:
+    """The plan of a run. `management` replaces the live peer; `management_networks` are added to either.
+
+    Raises PolicyError for entries that cannot be used, HostError where a network transport has no session to keep.
+    """
+    entries = [entry if isinstance(entry, Allow) else parse_allow([entry])[0] for entry in allow]
+    networks = [parse_network("management", value) for value in management]
+    if session.source == "none":
+        if transport not in LOCAL_TRANSPORTS and transport.rpartition(".")[2] in ("ssh", "paramiko", "paramiko_ssh", "libssh"):
+            raise HostError(
+                "management path: no SSH connection was found above this run, so the way back in cannot be kept; "
+                "nothing was changed"
+            )
+    elif not networks:
+        networks = [parse_network("management", session.peer_address)]
+    networks += [parse_network("management_networks", value) for value in management_networks]
+    return Plan(networks, [session.server_port or _SSH] if networks else [], entries, session)
