@@ -97,7 +97,7 @@ missing:
       type: str
       sample: took too long
 summary:
-  description: C(counts) by kind, and up to 50 C(notable) things that an analyst should see first; texts are escaped.
+  description: C(counts) by kind, and up to 50 C(notable) things (10 of a kind) that an analyst should see first; texts are escaped.
   type: dict
   returned: always
   sample: {counts: {processes: 112, sockets: 14}, notable: [{what: runs from a deleted file, pid: 4711}]}

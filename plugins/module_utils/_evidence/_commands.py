@@ -34,6 +34,8 @@ class Command:
     def __init__(self, argv: list[str]) -> None:
         import subprocess
 
+        if not hasattr(os, "memfd_create"):  # Pythons built for a C library before 2.27
+            raise OSError(38, "no memory file for the output")
         self.argv = argv
         self._output = os.memfd_create("firebreak-output")
         try:
@@ -55,9 +57,12 @@ class Command:
             if code:
                 why = "ended with status {0}".format(code)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
             why = "took too long"
+            self._process.kill()
+            try:
+                self._process.wait(1)
+            except subprocess.TimeoutExpired:
+                why = "took too long and does not die"
         try:
             size = os.fstat(self._output).st_size
             data = os.pread(self._output, min(size, limit), 0)

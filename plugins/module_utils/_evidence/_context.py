@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # Descriptors of one process that are looked at. A server with more is rare; where it happens the record says so.
 DESCRIPTORS = 65536
 _NOTABLE = 50
+# Of one kind, so that an attacker who makes a thousand of one thing does not push the others out of sight.
+_NOTABLE_KIND = 10
 
 
 class Context:
@@ -46,6 +48,7 @@ class Context:
         self.notable: list[dict[str, object]] = []
         self.programs = Programs()
         self.commands: dict[str, Command] = {}
+        self.failed: list[str] = []  # why a command could not be started
         self._processes = processes
         self._sockets = sockets
         self._owners = owners
@@ -66,7 +69,8 @@ class Context:
 
     def note(self, what: str, **details: object) -> None:
         """Something an analyst should see first; texts of the host are escaped where the summary leaves."""
-        if len(self.notable) < _NOTABLE:
+        kind = sum(1 for item in self.notable if item["what"] == what)
+        if len(self.notable) < _NOTABLE and kind < _NOTABLE_KIND:
             self.notable.append(dict(details, what=what))
         self.counts["notable"] = self.counts.get("notable", 0) + 1
 

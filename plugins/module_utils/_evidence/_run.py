@@ -38,7 +38,7 @@ def _shown(value: object) -> object:
 
 
 def summary(context: Context) -> dict[str, object]:
-    """{"counts": {name: number}, "notable": [{"what", ...}]}: at most 50 notable things, texts escaped."""
+    """{"counts": {name: number}, "notable": [{"what", ...}]}: at most 50 notable things, 10 of a kind, texts escaped."""
     notable = [{key: _shown(value) for key, value in item.items()} for item in context.notable]
     return {"counts": dict(sorted(context.counts.items())), "notable": notable}
 
@@ -76,6 +76,8 @@ def _positive(params: dict[str, object], name: str) -> int:
 def fetch(work: Workdir, piece: dict[str, object]) -> dict[str, object]:
     """One piece of a bundle, or its removal after verified receipt. Raises OptionError, HostError."""
     name = piece.get("bundle")
+    if piece.get("discard") and not work.writable:
+        raise HostError("check mode removes nothing")
     if piece.get("discard"):
         return {"changed": False, "discarded": discard(work, name, piece.get("sha256"))}
     return {"changed": False, "piece": read_piece(work, name, piece.get("offset", 0), piece.get("length", MAX_PIECE))}
@@ -92,9 +94,7 @@ def run(params: dict[str, object], check_mode: bool, timeline: Timeline) -> dict
         return fetch(work, piece if isinstance(piece, dict) else {})
     received = params.get("_received")
     if isinstance(received, dict) and received:
-        if check_mode:
-            raise HostError("check mode removes nothing")
-        return {"changed": False, "discarded": discard(work, received.get("name"), received.get("sha256"))}
+        return fetch(work, {"bundle": received.get("name"), "discard": True, "sha256": received.get("sha256")})
     context = Context(max_seconds=_positive(params, "max_seconds"))
     start_firewall(context)
     bundle = Bundle(work, str(params["tier"]), case, _positive(params, "max_bytes"))

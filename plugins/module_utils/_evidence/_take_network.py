@@ -58,8 +58,6 @@ def _records(context: Context, sockets: list[Socket], namespace: str | None) -> 
 
 def take_sockets(bundle: Bundle, context: Context) -> None:
     """Sockets of our network namespace and of every other that a process lives in."""
-    from .._host._sockets import read_sockets
-
     own = context.namespace("self", "net") if context.live else None
     sockets = context.sockets
     records = _records(context, sockets, own)
@@ -75,6 +73,8 @@ def take_sockets(bundle: Bundle, context: Context) -> None:
         if context.late():
             why = "out of time before all network namespaces were read"
             break
+        from .._host._sockets import read_sockets
+
         base = "{0}/{1}".format(context.proc, pid)
         records.extend(_records(context, read_sockets(base), name))
         _raw(bundle, context, SOCKET_FILES, base + "/net", "[root]/proc/{0}/net/".format(pid))
@@ -124,8 +124,8 @@ def start_firewall(context: Context) -> None:
         if path is not None:
             try:
                 context.commands[name] = Command([path] + arguments)
-            except OSError:
-                continue
+            except OSError as error:
+                context.failed.append("{0} could not be run: {1}".format(name, error.strerror))
 
 
 def take_firewall(bundle: Bundle, context: Context) -> None:
@@ -139,8 +139,12 @@ def take_firewall(bundle: Bundle, context: Context) -> None:
             "partial" if why else "complete", why,
         )
         context.counts["firewall_lines"] = context.counts.get("firewall_lines", 0) + data.count(b"\n")
+    for why in context.failed:
+        bundle.fail("firewall", why)
     if not context.live:
         return
+    if "nft" not in context.commands:
+        context.note("rules of nftables could not be read: no working nft")
     for name, mark in (("nft", "/sys/module/nf_tables"), ("iptables", "/proc/net/ip_tables_names")):
         if any(done.startswith(name) for done in context.commands):
             continue

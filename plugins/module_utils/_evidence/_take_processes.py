@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 
 from .._host._files import read_proc
 from .._host._processes import parse_stat
@@ -14,6 +16,8 @@ from .._host._processes import parse_stat
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._host._processes import Process
+    from collections.abc import Callable
+
     from ._bundle import Bundle
     from ._context import Context
 
@@ -32,6 +36,14 @@ def _link(path: str) -> str | None:
         return os.readlink(path)
     except OSError:
         return None
+
+
+def bounded(work: Callable[[], None], deadline: float) -> bool:
+    """Whether `work` came to its end before `deadline` (monotonic); what hangs is left behind in a daemon thread."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(max(0.0, deadline - time.monotonic()))
+    return not thread.is_alive()
 
 
 def record(context: Context, process: Process) -> tuple[dict[str, object], bytes, bytes]:
@@ -129,18 +141,23 @@ def take_deleted_files(bundle: Bundle, context: Context) -> None:
     records: list[dict[str, object]] = []
     for pid, found in context.descriptors.items():
         for number, target in found:
-            if not target.endswith(_DELETED) or not target.startswith("/"):
-                continue
-            entry: dict[str, object] = {
-                "pid": pid, "start_ticks": context.processes[pid].start, "fd": number, "target": target,
-            }
+            if target.endswith(_DELETED) and target.startswith("/"):
+                start = context.processes[pid].start
+                records.append({"pid": pid, "start_ticks": start, "fd": number, "target": target})
+
+    def look() -> None:
+        for entry in records:
             try:
-                stat = os.stat("{0}/{1}/fd/{2}".format(context.proc, pid, number))
-                entry.update({"dev": stat.st_dev, "inode": stat.st_ino, "size": stat.st_size, "mode": stat.st_mode})
+                stat = os.stat("{0}/{1}/fd/{2}".format(context.proc, entry["pid"], entry["fd"]))
             except OSError:
                 entry["vanished"] = True
-            records.append(entry)
-    bundle.add_jsonl(FOLDER + "open_deleted_files.jsonl", records, "/proc/*/fd")
+                continue
+            entry.update({"dev": stat.st_dev, "inode": stat.st_ino, "size": stat.st_size, "mode": stat.st_mode})
+
+    why = "" if bounded(look, context.deadline) else "a file system did not answer in time"
+    # A copy, for the thread may still wait for a dead mount.
+    listed = [dict(entry) for entry in records]
+    bundle.add_jsonl(FOLDER + "open_deleted_files.jsonl", listed, "/proc/*/fd", "partial" if why else "complete", why)
     context.counts["open_deleted_files"] = len(records)
 
 
@@ -151,18 +168,50 @@ def take_deleted_programs(bundle: Bundle, context: Context) -> None:
         exe = process.exe
         if exe is None or not (exe.endswith(_DELETED) or exe.startswith("/memfd:")):
             continue
-        if context.late():
-            bundle.fail("deleted_programs", "out of time")
+        copy = _Copy("{0}/{1}/exe".format(context.proc, pid), seen)
+        if not bounded(copy.read, context.deadline):
+            bundle.fail("deleted_programs", "out of time, or a file system did not answer")
+            return
+        if copy.parts is not None:
+            why = "cut at {0} of {1} bytes".format(_PROGRAM, copy.size) if copy.size > _PROGRAM else copy.why
+            bundle.add_bytes(
+                "[root]/proc/{0}/exe".format(pid), b"".join(copy.parts), exe,
+                outcome="partial" if why else "complete", why=why,
+            )
+    context.counts["deleted_programs"] = len(seen)
+
+
+class _Copy:
+    """A running file in memory: read by a thread of its own, for the attacker may run it from a mount that never answers."""
+
+    def __init__(self, path: str, seen: set[tuple[int, int]]) -> None:
+        self.path = path
+        self.seen = seen
+        self.parts: list[bytes] | None = None
+        self.size = 0
+        self.why = ""
+
+    def read(self) -> None:
+        """Read the file, unless it is one of `seen`; one that ended meanwhile took its file with it."""
+        try:
+            handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
             return
         try:
-            handle = os.open("{0}/{1}/exe".format(context.proc, pid), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
-            continue  # it ended, and its file with it: the process table has it
-        try:
             stat = os.fstat(handle)
-            if (stat.st_dev, stat.st_ino) not in seen:
-                seen.add((stat.st_dev, stat.st_ino))
-                bundle.add_fd("[root]/proc/{0}/exe".format(pid), handle, _PROGRAM, exe)
+            if (stat.st_dev, stat.st_ino) in self.seen:
+                return
+            self.seen.add((stat.st_dev, stat.st_ino))
+            self.size = stat.st_size
+            self.parts = []
+            left = _PROGRAM
+            while left > 0:
+                data = os.read(handle, min(1048576, left))
+                if not data:
+                    break
+                self.parts.append(data)
+                left -= len(data)
+        except OSError as error:
+            self.why = "unreadable: {0}".format(error.strerror)
         finally:
             os.close(handle)
-    context.counts["deleted_programs"] = len(seen)

@@ -15,10 +15,11 @@ CHUNK = 65536
 def read_proc(path: str, limit: int = 1048576) -> bytes:
     """The bytes of a file below /proc or /sys, at most `limit`; empty where it is gone or refused.
 
-    Such files are the kernel's, never a FIFO or a device, so a plain read is safe and quick.
+    Such files are the kernel's, so a plain read is quick; O_NONBLOCK is for the folder with a FIFO `stat` that somebody
+    mounted over /proc/<pid> in order to hang whoever looks.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return b""
     try:
