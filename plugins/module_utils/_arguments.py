@@ -6,6 +6,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 # Every default stands here and in the option's documentation, nowhere else.
 CASE = {"case": {"type": "str", "required": True}}
 
@@ -51,12 +55,12 @@ PRIVATE = {
 }
 
 
-def merge(*parts: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
+def merge(*parts: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
     """One argument spec of several; a name may stand in one part only."""
     spec: dict[str, dict[str, object]] = {}
     for part in parts:
         for name, option in part.items():
             if name in spec:
                 raise ValueError("option {0} stands twice".format(name))
-            spec[name] = option
+            spec[name] = dict(option)
     return spec

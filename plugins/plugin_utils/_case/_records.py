@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 # The hash before the first record.
 START = "0" * 64
@@ -22,7 +22,8 @@ _ENTRIES = 50
 Record = dict[str, object]
 
 
-class Checkpoint(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
     """How far the ledger went: number of records, hash of the last one."""
 
     count: int

@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from ansible_collections.firebreak.response.plugins.plugin_utils._case import _records as records
 
@@ -18,7 +18,8 @@ _LINE = 16777216
 _CHUNK = 1048576
 
 
-class Report(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Report:
     """`problems` in the order of the ledger, the first one is where it stops to fit; `torn`: lines of killed writers."""
 
     count: int
@@ -45,7 +46,7 @@ def _check_record(record: records.Record, line: bytes, case: str, before: record
         return "it does not carry the hash of the record before"
     if record.get("case") != case:
         return "it belongs to another case"
-    if record.get("event") == "checkpoint" and (record.get("count"), record.get("head")) != tuple(before):
+    if record.get("event") == "checkpoint" and (record.get("count"), record.get("head")) != (before.count, before.head):
         return "it is a checkpoint of another ledger"
     return ""
 
