@@ -45,16 +45,17 @@ class Collector:
 
 VOLATILE = [
     Collector("sockets", 1, 64 * _MIB, 5, False, network.take_sockets),
-    Collector("processes", 2, 128 * _MIB, 10, False, processes.take_processes),
-    Collector("network", 3, 64 * _MIB, 5, False, network.take_network),
-    Collector("firewall", 4, 32 * _MIB, 5, True, network.take_firewall),
-    Collector("deleted_files", 5, 16 * _MIB, 5, False, processes.take_deleted_files),
-    Collector("logins", 6, 16 * _MIB, 2, False, system.take_logins),
-    Collector("modules", 7, 8 * _MIB, 2, False, system.take_modules),
-    Collector("mounts", 8, 16 * _MIB, 2, False, system.take_mounts),
-    Collector("system", 9, 16 * _MIB, 2, False, system.take_system),
-    Collector("executables", 10, 16 * _MIB, 15, False, processes.take_programs),
-    Collector("deleted_programs", 11, 192 * _MIB, 15, False, processes.take_deleted_programs),
+    Collector("first_look", 2, 64 * _MIB, 5, False, processes.take_first_look),
+    Collector("processes", 3, 128 * _MIB, 10, False, processes.take_processes),
+    Collector("network", 4, 64 * _MIB, 5, False, network.take_network),
+    Collector("firewall", 5, 32 * _MIB, 5, True, network.take_firewall),
+    Collector("deleted_files", 6, 16 * _MIB, 5, False, processes.take_deleted_files),
+    Collector("logins", 7, 16 * _MIB, 2, False, system.take_logins),
+    Collector("modules", 8, 8 * _MIB, 2, False, system.take_modules),
+    Collector("mounts", 9, 16 * _MIB, 2, False, system.take_mounts),
+    Collector("system", 10, 16 * _MIB, 2, False, system.take_system),
+    Collector("executables", 11, 16 * _MIB, 15, False, processes.take_programs),
+    Collector("deleted_programs", 12, 192 * _MIB, 15, False, processes.take_deleted_programs),
 ]
 
 

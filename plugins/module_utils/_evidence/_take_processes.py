@@ -83,6 +83,18 @@ def record(context: Context, process: Process) -> tuple[dict[str, object], bytes
     return entry, stat, status
 
 
+def take_first_look(bundle: Bundle, context: Context) -> None:
+    """The process table as the first look saw it, from memory: quick enough to be safe before anything is stopped or cut."""
+    records: list[dict[str, object]] = [
+        {
+            "pid": one.pid, "ppid": one.ppid, "start_ticks": one.start, "sid": one.sid, "tty": one.tty, "flags": one.flags,
+            "state": one.state, "comm": one.name, "uid": one.uid, "exe": one.exe, "argv": one.argv, "stdio": one.stdio,
+        }
+        for one in context.processes.values()
+    ]
+    bundle.add_jsonl(FOLDER + "first_look.jsonl", records, "/proc/*")
+
+
 def take_processes(bundle: Bundle, context: Context) -> None:
     """The process table. Starts hashing the running files beside it."""
     processes = context.processes

@@ -69,6 +69,10 @@ def collect(host, tmp_path):
     return run
 
 
+def named(name):
+    return next(collector for collector in _collectors.VOLATILE if collector.name == name)
+
+
 def lines(data):
     return [json.loads(line) for line in data.splitlines()]
 
@@ -85,6 +89,15 @@ def test_a_process_is_recorded_with_exact_values(host, collect):
     assert (record["loginuid"], record["cgroup"], record["status_TracerPid"]) == ("1000", "0::/x\n", "7")
     assert coverage["processes"]["outcome"] == "complete"
     assert found["live_response/process/proc_stat.txt"].startswith(b"42 (we ) ird\n) S 1 ")
+
+
+def test_the_first_look_is_written_from_memory_alone(host, collect):
+    folder = host.process(42, "x", 777)
+    processes = Context(str(host.root), sockets=[]).processes
+    for name in ("stat", "cmdline"):
+        (folder / name).unlink()
+    (record,) = lines(collect(["first_look"], processes=processes)[3]["live_response/process/first_look.jsonl"])
+    assert (record["pid"], record["comm"], record["start_ticks"], record["argv"]) == (42, "x", 777, ["sleep", "1"])
 
 
 def test_a_huge_environment_and_a_missing_file_neither_fail_nor_grow(host, collect):
@@ -134,7 +147,7 @@ def test_the_time_budget_makes_it_partial_and_names_what_is_missing(host, collec
 
 def test_the_byte_budget_of_one_collector_does_not_starve_the_next(host, collect, monkeypatch):
     host.process(42)
-    monkeypatch.setattr(_collectors.VOLATILE[1], "max_bytes", 10)
+    monkeypatch.setattr(named("processes"), "max_bytes", 10)
     coverage, found = collect(["processes", "deleted_files"])[2:]
     assert coverage["processes"]["outcome"] == "partial"
     assert coverage["processes"]["bytes"] == 10
@@ -146,7 +159,7 @@ def test_a_collector_that_fails_stops_no_other(host, collect, monkeypatch):
         raise ValueError("text of the host")
 
     host.process(42)
-    monkeypatch.setattr(_collectors.VOLATILE[0], "take", broken)
+    monkeypatch.setattr(named("sockets"), "take", broken)
     bundle, _context, coverage, _found = collect(["sockets", "processes"])
     assert coverage["sockets"]["outcome"] == "missing"
     assert coverage["processes"]["outcome"] == "complete"
@@ -157,7 +170,7 @@ def test_a_bundle_that_cannot_be_written_ends_the_reading(host, collect, monkeyp
     def full(bundle, context):
         raise HostError("evidence cannot be written: No space left on device")
 
-    monkeypatch.setattr(_collectors.VOLATILE[0], "take", full)
+    monkeypatch.setattr(named("sockets"), "take", full)
     with pytest.raises(HostError):
         collect(["sockets"])
 
