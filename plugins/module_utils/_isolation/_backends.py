@@ -1,0 +1,178 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The two ways to put a plan into the kernel, behind one face."""
+
+from __future__ import annotations
+
+import os
+
+from .._errors import HostError
+from . import _iptables, _nftables
+from ._commands import Trial, find, run, table_exists
+from ._policy import Plan
+
+_LOCK_WAIT = "5"  # seconds for the xtables lock
+
+
+class Nftables:
+    """One table of our own, loaded in one transaction."""
+
+    name = "nftables"
+
+    def __init__(self, nft: str) -> None:
+        self.nft = nft
+
+    def live(self) -> str:
+        """The listing of our table as the kernel holds it; "" where there is none."""
+        if table_exists(_nftables.TABLE) is False:
+            return ""
+        return self._list() or ""
+
+    def _list(self) -> str | None:
+        status, text, _error = run([self.nft, "-n", "-s", "list", "table", "inet", _nftables.TABLE])
+        return text if status == 0 else None
+
+    def holder(self, listing: str) -> str | None:
+        """The case that a listing belongs to."""
+        return _nftables.holder(listing)
+
+    def rules(self, plan: Plan, case: str) -> dict[str, str]:
+        """What is loaded, by program."""
+        return {self.nft: _nftables.render(plan, case)}
+
+    def trial(self, rules: dict[str, str]) -> Trial:
+        """The listing that these rules give, from a private network."""
+        return Trial(lambda: self._list() if run([self.nft, "-f", "-"], rules[self.nft])[0] == 0 else None)
+
+    def load(self, rules: dict[str, str]) -> None:
+        """Put the rules in force. Raises HostError; nothing is in force then."""
+        if run([self.nft, "-f", "-"], rules[self.nft])[0] != 0:
+            raise HostError("nft refuses the rules; nothing was changed")
+
+    def tables(self) -> dict[str, list[str]]:
+        """Shared tables that exist before us; none are used."""
+        return {}
+
+    def back(self, rules: dict[str, str] | None, _tables: dict[str, list[str]]) -> list[dict[str, object]]:
+        """Commands that bring back `rules`, or no isolation."""
+        return [{"argv": [self.nft, "-f", "-"], "stdin": rules[self.nft] if rules else _nftables.REMOVE}]
+
+
+class Iptables:
+    """Chains of our own in the tables filter and mangle of both families, jumped to first."""
+
+    name = "iptables"
+
+    def __init__(self, programs: list[str], nft: str | None) -> None:
+        self.programs = programs  # "/usr/sbin/iptables" and, where the kernel has IPv6, "/usr/sbin/ip6tables"
+        self.nft = nft
+        self.legacy = "nft" not in os.path.basename(os.path.realpath(programs[0]))
+
+    def _saves(self) -> dict[str, str]:
+        saves = {}
+        for program in self.programs:
+            status, text, _error = run([program + "-save"])
+            if status != 0:
+                raise HostError("{0}-save fails, so the rules cannot be read; nothing was changed".format(program))
+            saves[program] = text
+        return saves
+
+    def live(self) -> str:
+        """Our chains as the kernel holds them, both families; "" where there are none."""
+        return self._ours(self._saves())
+
+    @staticmethod
+    def _ours(saves: dict[str, str]) -> str:
+        parts = [(program, _iptables.ours(save)) for program, save in saves.items()]
+        return "".join("# {0}\n{1}".format(os.path.basename(program), part) for program, part in parts if part)
+
+    def holder(self, listing: str) -> str | None:
+        """The case that a listing belongs to."""
+        return _iptables.holder(listing)
+
+    def rules(self, plan: Plan, case: str) -> dict[str, str]:
+        """What is loaded, by program; jumps already in place are kept."""
+        saves = self._saves()
+        return {program: _iptables.render(plan, case, self._family(program), saves[program]) for program in self.programs}
+
+    @staticmethod
+    def _family(program: str) -> int:
+        return 6 if "ip6" in os.path.basename(program) else 4
+
+    def trial(self, rules: dict[str, str]) -> Trial:
+        """What these rules look like once loaded, from a private network."""
+        fresh = {program: "\n".join(line for line in text.splitlines() if not line.startswith(("-D ", "-I "))) + "\n"
+                 for program, text in rules.items()}
+        for program, text in fresh.items():
+            for table, builtin, chain in _iptables.HOOKS:
+                line = "-I {0} 1 -j {1}".format(builtin, chain)
+                head, mark, tail = text.partition("*{0}\n".format(table))
+                body, commit, rest = tail.partition("COMMIT")
+                text = head + mark + body + line + "\n" + commit + rest
+            fresh[program] = text
+
+        def listing() -> str | None:
+            for program, text in fresh.items():
+                if run([program + "-restore", "--noflush", "-w", _LOCK_WAIT], text)[0] != 0:
+                    return None
+            return self._ours(self._saves())
+
+        return Trial(listing)
+
+    def load(self, rules: dict[str, str]) -> None:
+        """Put the rules in force, family by family. Raises HostError; the caller undoes what is half in force."""
+        for program, text in rules.items():
+            if run([program + "-restore", "--noflush", "-w", _LOCK_WAIT], text)[0] != 0:
+                raise HostError("{0}-restore refuses the rules".format(program))
+
+    def tables(self) -> dict[str, list[str]]:
+        """The tables that exist before us, by program, so that those that our calls make can go again."""
+        return {program: sorted(line[1:].strip() for line in save.splitlines() if line.startswith("*"))
+                for program, save in self._saves().items()}
+
+    def back(self, rules: dict[str, str] | None, tables: dict[str, list[str]]) -> list[dict[str, object]]:
+        """Commands that bring back `rules`, or no isolation; each may fail where there is nothing to remove."""
+        if rules:
+            return [{"argv": [program + "-restore", "--noflush", "-w", _LOCK_WAIT], "stdin": text}
+                    for program, text in rules.items()]
+        steps: list[dict[str, object]] = []
+        for program in self.programs:
+            steps += [{"argv": [program, "-w", _LOCK_WAIT, *call], "may_fail": True} for call in _iptables.unhook()]
+        if self.legacy or self.nft is None:
+            return steps
+        for program in self.programs:
+            family = "ip6" if self._family(program) == 6 else "ip"
+            for table in ("mangle", "filter"):
+                if table not in tables.get(program, [table]):
+                    steps.append({
+                        "argv": [self.nft, "delete", "table", family, table], "may_fail": True,
+                        "if_empty": [program + "-save", "-t", table]})
+        return steps
+
+
+def choose(backend: str, root: str = "/") -> tuple[Nftables | Iptables, str]:
+    """The backend and why it was taken. Raises HostError where the host has none that works."""
+    nft, iptables = find("nft", root), find("iptables", root)
+    nft_works = nft is not None and table_exists(_nftables.TABLE) is not None
+    if backend in ("auto", "nftables") and nft is not None and nft_works:
+        return Nftables(nft), (
+            "asked for" if backend == "nftables" else "nft is installed and the kernel has nf_tables")
+    if backend == "nftables":
+        raise HostError("backend: nftables was asked for, but {0}; nothing was changed".format(
+            "nft is not installed" if nft is None else "the kernel has no nf_tables"))
+    if iptables is None or find("iptables-restore", root) is None:
+        raise HostError(
+            "backend: this host has neither a working nft nor iptables, so it cannot be isolated from inside; "
+            "nothing was changed. Install nftables, or isolate it at the switch or hypervisor")
+    programs = [iptables]
+    if os.path.exists(os.path.join(root, "proc/net/if_inet6")):
+        ip6tables = find("ip6tables", root)
+        if ip6tables is None:
+            raise HostError("backend: the host has IPv6 but no ip6tables; nothing was changed")
+        programs.append(ip6tables)
+    if backend == "iptables":
+        return Iptables(programs, nft), "asked for"
+    return Iptables(programs, nft), (
+        "nft is not installed" if nft is None else "nft is installed but the kernel has no nf_tables")

@@ -1,0 +1,119 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run the host's own firewall programs, in its network or in a private one that is gone afterwards."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket as _socket
+import struct
+from typing import Callable
+
+from .._errors import HostError
+
+_FOLDERS = ("usr/sbin", "sbin", "usr/bin", "bin", "usr/local/sbin")
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+_SECONDS = 20.0
+_NEW_NETWORK = 0x40000000  # CLONE_NEWNET of linux/sched.h
+_ANSWER_LIMIT = 67108864
+
+
+def find(name: str, root: str = "/") -> str | None:
+    """The absolute path of a program, or None. PATH is not asked: it may be the attacker's."""
+    for folder in _FOLDERS:
+        path = os.path.join(root, folder, name)
+        if os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def run(argv: list[str], text: str = "") -> tuple[int, str, str]:
+    """Exit status, output and error output of a program. Raises HostError where it cannot start or never ends."""
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            argv, input=text.encode("ascii"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_ENVIRONMENT,
+            timeout=_SECONDS, check=False, cwd="/")
+    except subprocess.TimeoutExpired as error:
+        raise HostError("{0} did not end within {1:.0f} s".format(argv[0], _SECONDS)) from error
+    except OSError as error:
+        raise HostError("{0} cannot be run: {1}".format(argv[0], error.strerror)) from error
+    return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+
+
+class Trial:
+    """A function at work in a child with a network of its own; `result()` waits for its text.
+
+    None where the kernel refuses a new network, or where the function failed there.
+    """
+
+    def __init__(self, function: Callable[[], str | None]) -> None:
+        self._text: str | None = None
+        self._open = True
+        self._reader, writer = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            status = 1
+            try:  # whatever happens, the child must not go on as a second module
+                os.close(self._reader)
+                if _unshare():
+                    text = function()
+                    if text is not None:
+                        view = memoryview(text.encode("utf-8"))
+                        while view:
+                            view = view[os.write(writer, view):]
+                        status = 0
+            finally:
+                os._exit(status)
+        os.close(writer)
+
+    def result(self) -> str | None:
+        """What the function returned, waiting for it the first time."""
+        if self._open:
+            self._open = False
+            parts = []
+            size = 0
+            while size < _ANSWER_LIMIT:
+                part = os.read(self._reader, 65536)
+                if not part:
+                    break
+                parts.append(part)
+                size += len(part)
+            os.close(self._reader)
+            _pid, status = os.waitpid(self._pid, 0)
+            self._text = b"".join(parts).decode("utf-8", "replace") if status == 0 else None
+        return self._text
+
+
+def _unshare() -> bool:
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True).unshare(_NEW_NETWORK) == 0
+
+
+def table_exists(name: str) -> bool | None:
+    """Whether the kernel holds the nftables table `inet name`; None where it knows no nftables.
+
+    NFT_MSG_GETTABLE of linux/netfilter/nf_tables.h, asked without starting a program.
+    """
+    attribute = name.encode("ascii") + b"\x00"
+    body = struct.pack("=BBH", 1, 0, 0) + struct.pack("=HH", 4 + len(attribute), 1) + attribute  # NFPROTO_INET
+    body += b"\x00" * (-len(body) % 4)
+    message = struct.pack("=IHHII", 16 + len(body), (10 << 8) | 1, 1, 1, 0) + body
+    try:
+        with _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 12) as channel:
+            channel.settimeout(_SECONDS)
+            channel.send(message)
+            data = channel.recv(65536)
+    except OSError:
+        return None
+    if len(data) < 20:
+        return None
+    kind, code = struct.unpack_from("=H", data, 4)[0], struct.unpack_from("=i", data, 16)[0]
+    if kind != 2:  # NLMSG_ERROR
+        return True
+    return False if code == -errno.ENOENT else None

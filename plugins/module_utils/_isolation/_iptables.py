@@ -1,0 +1,168 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Plan -> text for iptables-restore, and what iptables-save tells. Pure: runs nothing.
+
+Allowed packets RETURN instead of being accepted, so that the host's own rules still have their say.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._policy import Network, Plan
+
+# Table, built-in chain, our chain. POSTROUTING looks again after destination NAT, as filter's OUTPUT knows only the
+# interface that a packet was meant for before.
+HOOKS = (
+    ("filter", "INPUT", "FIREBREAK-INPUT"),
+    ("filter", "FORWARD", "FIREBREAK-FORWARD"),
+    ("filter", "OUTPUT", "FIREBREAK-OUTPUT"),
+    ("mangle", "POSTROUTING", "FIREBREAK-LEAVING"),
+)
+_CASE = re.compile(r'--comment "?case ([A-Za-z0-9._-]{1,64})"?')
+_ANSWER = " ! --tcp-flags SYN,ACK SYN"
+
+
+def _rules(plan: Plan, family: int) -> tuple[list[str], list[str]]:
+    """Matches that let packets in and out."""
+    rules_in: list[str] = []
+    rules_out: list[str] = []
+    groups: list[tuple[str, int | None, str, list[Network]]] = [("tcp", port, "in", plan.management) for port in plan.ports]
+    groups += [(*key, networks) for key, networks in plan.groups().items()]
+    for protocol, port, direction, networks in groups:
+        answer = _ANSWER if protocol == "tcp" else ""
+        if protocol == "icmp":
+            kind, ask, reply = ("icmp --icmp-type", 8, 0) if family == 4 else ("icmpv6 --icmpv6-type", 128, 129)
+            first, second = (reply, ask) if direction == "out" else (ask, reply)
+            match_in, match_out = "-p {0} {1}".format(kind, first), "-p {0} {1}".format(kind, second)
+        elif direction == "out":
+            match_in = "-p {0} --sport {1}{2}".format(protocol, port, answer)
+            match_out = "-p {0} --dport {1}".format(protocol, port)
+        else:
+            match_in = "-p {0} --dport {1}".format(protocol, port)
+            match_out = "-p {0} --sport {1}{2}".format(protocol, port, answer)
+        for network in networks:
+            if network.version == family:
+                rules_in.append("-s {0} {1}".format(network, match_in))
+                rules_out.append("-d {0} {1}".format(network, match_out))
+    if family == 4:
+        rules_in.append("-p icmp --icmp-type 3/4")
+        return rules_in, rules_out
+    peers = [str(network) for network in plan.peers() if network.version == 6]
+    hop = "-p icmpv6 --icmpv6-type {0} -m hl --hl-eq {1}"
+    for source, kinds in [("fe80::/10", (134, 135, 136)), ("::/128", (135,))] + [(peer, (135, 136)) for peer in peers]:
+        rules_in += ["-s {0} {1}".format(source, hop.format(kind, 255)) for kind in kinds]
+    rules_in += ["-s fe80::/10 " + hop.format(130, 1), "-p icmpv6 --icmpv6-type 2"]
+    for target, kinds in [("fe80::/10", (133, 135, 136)), ("ff02::/16", (133, 135, 136))] + [
+            (peer, (135, 136)) for peer in peers]:
+        rules_out += ["-d {0} {1}".format(target, hop.format(kind, 255)) for kind in kinds]
+    rules_out += ["-d ff02::/16 " + hop.format(kind, 1) for kind in (131, 132, 143)]
+    return rules_in, rules_out
+
+
+def chains(plan: Plan, case: str, family: int) -> dict[str, list[str]]:
+    """The rules of each of our chains, without the "-A CHAIN"."""
+    rules_in, rules_out = _rules(plan, family)
+    passing_in, passing_out = [[rule + " -j RETURN" for rule in rules] for rules in (rules_in, rules_out)]
+    refusal = "icmp-admin-prohibited" if family == 4 else "icmp6-adm-prohibited"
+    return {
+        "FIREBREAK-INPUT": ['-i lo -m comment --comment "case {0}" -j RETURN'.format(case), *passing_in, "-j DROP"],
+        "FIREBREAK-FORWARD": ["-j DROP"],
+        "FIREBREAK-OUTPUT": [
+            "-o lo -j RETURN", *passing_out, "-p tcp -j REJECT --reject-with tcp-reset",
+            "-j REJECT --reject-with " + refusal],
+        "FIREBREAK-LEAVING": ["-o lo -j RETURN", *passing_out, "-j DROP"],
+    }
+
+
+def render(plan: Plan, case: str, family: int, live: str) -> str:
+    """Text for `iptables-restore --noflush` that puts our chains first; `live` is what iptables-save says now."""
+    wanted = chains(plan, case, family)
+    return _restore({name: ["-A {0} {1}".format(name, rule) for rule in rules] for name, rules in wanted.items()}, live)
+
+
+def _restore(rules: dict[str, list[str]], live: str) -> str:
+    lines = []
+    for table in ("mangle", "filter"):  # what leaves is closed before what comes in
+        lines.append("*" + table)
+        hooks = [hook for hook in HOOKS if hook[0] == table]
+        lines += [":{0} - [0:0]".format(chain) for _table, _builtin, chain in hooks]
+        for _table, builtin, chain in hooks:
+            lines += rules[chain]
+            jumps = jumps_of(live, table, builtin)
+            mine = "-A {0} -j {1}".format(builtin, chain)
+            if jumps[:1] != [mine]:
+                lines += ["-D {0} -j {1}".format(builtin, chain)] * jumps.count(mine)
+                lines.append("-I {0} 1 -j {1}".format(builtin, chain))
+        lines.append("COMMIT")
+    return "\n".join(lines) + "\n"
+
+
+def sections(save: str) -> dict[str, list[str]]:
+    """The "-A" lines of each table of iptables-save's output."""
+    found: dict[str, list[str]] = {}
+    rules: list[str] = []
+    for line in save.splitlines():
+        if line.startswith("*"):
+            rules = found.setdefault(line[1:].strip(), [])
+        elif line.startswith("-A "):
+            rules.append(line.strip())
+    return found
+
+
+def jumps_of(save: str, table: str, builtin: str) -> list[str]:
+    """The rules of one built-in chain, in order."""
+    return [rule for rule in sections(save).get(table, []) if rule.startswith("-A {0} ".format(builtin))]
+
+
+def ours(save: str) -> str:
+    """Our part of iptables-save's output: the rules of our chains, and whether each is jumped to first. "" for none."""
+    lines = []
+    for table, builtin, chain in HOOKS:
+        rules = sections(save).get(table, [])
+        mine = [rule for rule in rules if rule.startswith("-A {0} ".format(chain))]
+        jumps = jumps_of(save, table, builtin)
+        jump = "-A {0} -j {1}".format(builtin, chain)
+        if jump in jumps:
+            mine.insert(0, jump if jumps[0] == jump else jump + " (not first)")
+        if mine or ":{0} ".format(chain) in save:
+            lines += ["*" + table, *mine]
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def again(listing: str, live: str) -> str:
+    """Text for iptables-restore that brings back what `ours` listed earlier."""
+    rules = {chain: [line for line in listing.splitlines() if line.startswith("-A {0} ".format(chain))]
+             for _table, _builtin, chain in HOOKS}
+    return _restore(rules, live)
+
+
+def removal(live: str) -> list[list[str]]:
+    """Arguments of the iptables calls that take our chains and nothing else away."""
+    calls = []
+    for table, builtin, chain in HOOKS:
+        jump = "-A {0} -j {1}".format(builtin, chain)
+        calls += [["-t", table, "-D", builtin, "-j", chain]] * jumps_of(live, table, builtin).count(jump)
+        if "\n:{0} ".format(chain) in live:
+            calls += [["-t", table, "-F", chain], ["-t", table, "-X", chain]]
+    return calls
+
+
+def unhook() -> list[list[str]]:
+    """As `removal`, for a host whose rules cannot be read: each call may fail."""
+    calls = []
+    for table, builtin, chain in HOOKS:
+        calls += [["-t", table, "-D", builtin, "-j", chain], ["-t", table, "-F", chain], ["-t", table, "-X", chain]]
+    return calls
+
+
+def holder(listing: str) -> str | None:
+    """The case whose isolation `ours` shows; "" where none is named, None where there is none."""
+    if not listing.strip():
+        return None
+    found = _CASE.search(listing)
+    return found.group(1) if found else ""

@@ -1,0 +1,134 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The way back: a timer that outlives the run, its SSH session and both their processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from .._errors import HostError
+from . import _undo
+from ._commands import find
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from .._host._workdir import Workdir
+
+
+class Rollback:
+    """One armed way back. `kind`: "systemd timer" or "process"; `handle`: unit name, or [pid, start time]."""
+
+    def __init__(self, work: Workdir, root: str = "/") -> None:
+        self.work = work
+        self.root = root
+        self.token = os.urandom(4).hex()
+        self.kind = ""
+        self.handle: object = None
+        self._starting: subprocess.Popen[bytes] | None = None
+
+    def start(self, seconds: int) -> None:
+        """Begin to arm; `ready()` tells when it is for sure. state.json must hold the commands already."""
+        source = __loader__.get_data(_undo.__file__)
+        script = self.work.write("undo.py", source)
+        self.work.write("armed-" + self.token, b"")
+        argv = [sys.executable or "/usr/bin/python3", "-I", "-S", script, self.token]
+        runner = find("systemd-run", self.root)
+        if runner is not None and os.path.isdir(os.path.join(self.root, "run/systemd/system")):
+            import subprocess
+
+            unit = "firebreak-rollback-{0}-{1}".format(self.work.case, self.token)
+            self.kind, self.handle = "systemd timer", unit
+            try:
+                self._starting = subprocess.Popen(
+                    [runner, "--quiet", "--collect", "--unit=" + unit, "--on-active={0}".format(seconds),
+                     "--timer-property=AccuracySec=100ms", "--", *argv],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+                    env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"})
+            except OSError:
+                self._starting = None
+                self.detach([*argv, str(seconds)])
+            self._fallback = [*argv, str(seconds)]
+        else:
+            self.detach([*argv, str(seconds)])
+
+    def detach(self, argv: list[str]) -> None:
+        """The same without systemd: a process in a session and, where that can be, a control group of its own."""
+        self.kind = "process"
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setsid()
+                if os.fork() == 0:
+                    _leave_group(self.root)
+                    os.chdir("/")
+                    null = os.open(os.devnull, os.O_RDWR)
+                    os.write(writer, str(os.getpid()).encode("ascii"))
+                    for number in range(3):
+                        os.dup2(null, number)
+                    os.closerange(3, 65536)
+                    os.execve(argv[0], argv, {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+            finally:
+                os._exit(0)
+        os.close(writer)
+        os.waitpid(child, 0)
+        said = os.read(reader, 32)
+        os.close(reader)
+        pid = int(said) if said.isdigit() else 0
+        start = _undo.start_of(pid) if pid else None
+        if start is None:
+            raise HostError("rollback: the process that would undo the isolation did not start; nothing was changed")
+        self.handle = [pid, start]
+
+    def ready(self) -> None:
+        """Wait until the way back is armed for sure. Raises HostError where it cannot be."""
+        if self._starting is None:
+            return
+        import subprocess
+
+        try:
+            status = self._starting.wait(10)
+        except subprocess.TimeoutExpired:
+            self._starting.kill()
+            status = 1
+        self._starting = None
+        if status != 0:
+            self.detach(self._fallback)
+
+
+def _leave_group(root: str) -> None:
+    """Out of the session's control group, for logind may kill all that is in it."""
+    for path in ("sys/fs/cgroup/cgroup.procs", "sys/fs/cgroup/systemd/cgroup.procs"):
+        try:
+            with open(os.path.join(root, path), "w", encoding="ascii") as handle:
+                handle.write(str(os.getpid()))
+        except OSError:
+            continue
+
+
+def disarm(work: Workdir, token: str, kind: str, handle: object, root: str = "/") -> bool:
+    """Decide against the rollback. False where it has fired already. The timer itself is then ended."""
+    fired = False
+    try:
+        os.rename(work.file("armed-" + token), work.file("confirmed-" + token))
+        os.unlink(work.file("confirmed-" + token))
+    except FileNotFoundError:
+        fired = os.path.exists(work.file("undone-" + token))
+    if kind == "systemd timer":
+        systemctl = find("systemctl", root)
+        if systemctl is not None and not fired:
+            from ._commands import run
+
+            run([systemctl, "stop", "{0}.timer".format(handle)])
+    elif isinstance(handle, list) and len(handle) == 2 and _undo.start_of(int(handle[0])) == handle[1] and not fired:
+        try:
+            os.kill(int(handle[0]), signal.SIGTERM)
+        except ProcessLookupError:
+            pass
+    return not fired
