@@ -103,8 +103,7 @@ class Iptables:
 
     def trial(self, rules: dict[str, str]) -> Trial:
         """What these rules look like once loaded, from a private network."""
-        fresh = {program: "\n".join(line for line in text.splitlines() if not line.startswith(("-D ", "-I "))) + "\n"
-                 for program, text in rules.items()}
+        fresh = {program: _unjumped(text) for program, text in rules.items()}
         for program, text in fresh.items():
             for table, builtin, chain in _iptables.HOOKS:
                 line = "-I {0} 1 -j {1}".format(builtin, chain)
@@ -134,8 +133,8 @@ class Iptables:
 
     def back(self, rules: dict[str, str] | None, tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back `rules`, or no isolation; each may fail where there is nothing to remove."""
-        if rules:
-            return [{"argv": [program + "-restore", "--noflush", "-w", _LOCK_WAIT], "stdin": text}
+        if rules:  # the jumps are in place by then
+            return [{"argv": [program + "-restore", "--noflush", "-w", _LOCK_WAIT], "stdin": _unjumped(text)}
                     for program, text in rules.items()]
         steps: list[dict[str, object]] = []
         for program in self.programs:
@@ -150,6 +149,10 @@ class Iptables:
                         "argv": [self.nft, "delete", "table", family, table], "may_fail": True,
                         "if_empty": [program + "-save", "-t", table]})
         return steps
+
+
+def _unjumped(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not line.startswith(("-D ", "-I "))) + "\n"
 
 
 def choose(backend: str, root: str = "/") -> tuple[Nftables | Iptables, str]:

@@ -92,7 +92,8 @@ class Trial:
 def _unshare() -> bool:
     import ctypes
 
-    return ctypes.CDLL(None, use_errno=True).unshare(_NEW_NETWORK) == 0
+    status: int = ctypes.CDLL(None, use_errno=True).unshare(_NEW_NETWORK)
+    return status == 0
 
 
 def table_exists(name: str) -> bool | None:

@@ -134,26 +134,8 @@ def ours(save: str) -> str:
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def again(listing: str, live: str) -> str:
-    """Text for iptables-restore that brings back what `ours` listed earlier."""
-    rules = {chain: [line for line in listing.splitlines() if line.startswith("-A {0} ".format(chain))]
-             for _table, _builtin, chain in HOOKS}
-    return _restore(rules, live)
-
-
-def removal(live: str) -> list[list[str]]:
-    """Arguments of the iptables calls that take our chains and nothing else away."""
-    calls = []
-    for table, builtin, chain in HOOKS:
-        jump = "-A {0} -j {1}".format(builtin, chain)
-        calls += [["-t", table, "-D", builtin, "-j", chain]] * jumps_of(live, table, builtin).count(jump)
-        if "\n:{0} ".format(chain) in live:
-            calls += [["-t", table, "-F", chain], ["-t", table, "-X", chain]]
-    return calls
-
-
 def unhook() -> list[list[str]]:
-    """As `removal`, for a host whose rules cannot be read: each call may fail."""
+    """Arguments of the iptables calls that take our chains and nothing else away; each fails where there is nothing."""
     calls = []
     for table, builtin, chain in HOOKS:
         calls += [["-t", table, "-D", builtin, "-j", chain], ["-t", table, "-F", chain], ["-t", table, "-X", chain]]

@@ -10,7 +10,7 @@ Only what nft 0.9.8 and kernel 5.10 know is used. No rule looks at connection tr
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Sequence
 
 if TYPE_CHECKING:
     from ._policy import Network, Plan
@@ -45,7 +45,7 @@ def _set(name: str, family: int, networks: list[Network]) -> list[str]:
     return lines + ["\t}"]
 
 
-def _pair(name: str, protocol: str, port: int | None, direction: str, families: list[int]) -> tuple[list[str], list[str]]:
+def _pair(name: str, protocol: str, port: int | None, direction: str, families: Sequence[int]) -> tuple[list[str], list[str]]:
     """The rules in and out for one group, the side that answers bound to answers."""
     rules_in, rules_out = [], []
     for family in families:

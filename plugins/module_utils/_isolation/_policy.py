@@ -107,8 +107,9 @@ class Plan:
     def is_session(self, socket: Socket) -> bool:
         """Whether this is the connection that carries the run."""
         session = self.session
-        return session.source != "none" and socket.protocol == "tcp" and (
-            socket.remote_address, socket.remote_port, socket.local_address, socket.local_port) == session[:4]
+        mine = (session.peer_address, session.peer_port, session.server_address, session.server_port)
+        return session.source != "none" and socket.protocol == "tcp" and mine == (
+            socket.remote_address, socket.remote_port, socket.local_address, socket.local_port)
 
     def allows(self, socket: Socket) -> bool:
         """Whether the rules let this socket's traffic pass. What stays on the host (loopback, to itself) does."""

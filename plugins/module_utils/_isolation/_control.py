@@ -1,0 +1,281 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Isolation as the steps see it: inspect, arm, cut, destroy, prove, confirm, release."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from typing import TYPE_CHECKING
+
+from .._errors import HostError
+from .._host._sock_diag import destroy
+from .._host._sockets import own_addresses, read_sockets
+from . import _backends
+from ._policy import Plan, from_dict
+from ._rollback import Rollback, disarm
+
+if TYPE_CHECKING:
+    from .._host._session import Session
+    from .._host._sockets import Socket
+    from .._host._workdir import Workdir
+    from ._commands import Trial
+
+# States of TCP in which nothing can be delivered any more, or nothing ever was.
+_NO_FLOW = ("LISTEN", "CLOSE", "TIME_WAIT")
+_MAY_DELIVER = ("ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE_WAIT", "LAST_ACK", "CLOSING")
+
+
+class Isolation:
+    """The isolation of this host for one case.
+
+    before, after: our part of the firewall now and as it should be; changed: whether they differ; state: what the
+    work folder says of the isolation in force (never believed about the rules, which are read from the kernel).
+    """
+
+    def __init__(self, work: Workdir, plan: Plan | None, backend: str = "auto", root: str = "/") -> None:
+        self.work = work
+        self.plan = plan
+        self.root = root
+        self.wanted = backend
+        self.before = ""
+        self.changed = False
+        self.backend = ""
+        self.backend_reason = ""
+        self.residual: list[str] = []
+        self.proved_by = "private network"
+        self.state: dict[str, object] = {}
+        self.cut_flows: list[Socket] = []
+        self._engine: _backends.Nftables | _backends.Iptables | None = None
+        self._rules: dict[str, str] = {}
+        self._trial: Trial | None = None
+        self._after: str | None = None
+        self._rollback: Rollback | None = None
+        self._lock = -1
+        self._old: dict[str, object] = {}
+
+    def _take_engine(self) -> _backends.Nftables | _backends.Iptables:
+        """The backend; for an isolation in force the one that it was made with. Sets `before`."""
+        if self._engine is not None:
+            return self._engine
+        state = self.work.read().get("isolation")
+        self.state = state if isinstance(state, dict) else {}
+        engine, reason = _backends.choose(self.wanted, self.root)
+        before = engine.live()
+        if not before and (self.state or self.wanted != "iptables"):
+            for name in ("iptables", "nftables"):
+                if name == engine.name or (name == "iptables" and self.state.get("backend") != name):
+                    continue
+                try:
+                    other, _reason = _backends.choose(name, self.root)
+                except HostError:
+                    continue
+                found = other.live()
+                if found:
+                    if self.wanted == engine.name:
+                        raise HostError("backend: this host is isolated with {0}; release it before taking {1}".format(
+                            other.name, engine.name))
+                    engine, before, reason = other, found, "the isolation in force uses it"
+        self._engine, self.before = engine, before
+        self.backend, self.backend_reason = engine.name, reason
+        holder = engine.holder(before)
+        if holder and holder != self.work.case:
+            raise HostError("case {0} holds the isolation of this host; release it there first. Nothing was changed".format(holder))
+        return engine
+
+    def inspect(self) -> None:
+        """Read what is in force and what should be. On a host that is not isolated nothing is waited for."""
+        if self.plan is None:
+            raise ValueError("a plan is needed")
+        engine = self._take_engine()
+        self._rules = engine.rules(self.plan, self.work.case)
+        self.changed = not self.before or self.before != self.after
+
+    @property
+    def after(self) -> str:
+        """The canonical listing: our rules as the host's own program lists them, loaded in a private network."""
+        if self._after is None:
+            engine = self._take_engine()
+            if self._trial is None:
+                self._trial = engine.trial(self._rules)
+            listing = self._trial.result()
+            if not listing:
+                self.proved_by = "work folder"
+                stored = self.state.get("listing") if self.state.get("rules") == self._rules else None
+                listing = stored if isinstance(stored, str) else "".join(self._rules.values())
+            self._after = listing
+        return self._after
+
+    def arm(self, confirm_within: int) -> None:
+        """Write the way back and start the timer that takes it. Does not wait for the timer."""
+        if self.plan is None:
+            raise ValueError("a plan is needed")
+        engine = self._take_engine()
+        self.work.make()
+        self._hold()
+        previous = self.state if self.before and self.state.get("rules") else {}
+        if previous and not previous.get("confirmed"):
+            held = previous.get("previous")
+            previous = held if isinstance(held, dict) else {}
+        rules = previous.get("rules")
+        tables = self.state.get("tables") if self.before else None
+        known = tables if isinstance(tables, dict) else engine.tables()
+        self._rollback = Rollback(self.work, self.root)
+        old = self.state
+        session = self.plan.session
+        self.state = {
+            "backend": engine.name, "plan": self.plan.as_dict(), "rules": self._rules, "tables": known,
+            "session": dict(zip(session._fields, session)), "token": self._rollback.token, "confirmed": False,
+            "armed_at": round(time.time(), 3), "confirm_within": confirm_within,
+            "back": engine.back(rules if isinstance(rules, dict) else None, known), "previous": previous or None,
+        }
+        self.work.update(isolation=self.state, rolled_back_at=None)
+        self._rollback.start(confirm_within)
+        self._old = old
+
+    def _hold(self) -> None:
+        """One run at a time on this host."""
+        if self._lock >= 0:
+            return
+        self._lock = os.open(self.work.root, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HostError("another Firebreak run is at work on this host; nothing was changed. Run again when it is done") from error
+
+    def cut(self) -> None:
+        """Put the rules in force, once the way back is armed for sure. Raises HostError; the host is as before then."""
+        engine, rollback = self._take_engine(), self._rollback
+        if rollback is None:
+            raise ValueError("arm first")
+        rollback.ready()
+        self.state.update(timer=rollback.kind, handle=rollback.handle)
+        try:
+            engine.load(self._rules)
+        except HostError:
+            self._perform(self.state["back"])
+            disarm(self.work, rollback.token, rollback.kind, rollback.handle, self.root)
+            self.work.update(isolation=self._old or None)
+            raise
+        if self._trial is None and self._after is None:
+            self._trial = engine.trial(self._rules)
+        if self._old.get("token") and not self._old.get("confirmed"):
+            disarm(self.work, str(self._old["token"]), str(self._old.get("timer", "")), self._old.get("handle"), self.root)
+        self.work.update(isolation=self.state)
+
+    @staticmethod
+    def _perform(steps: object) -> int:
+        from . import _undo
+
+        return _undo.perform(steps if isinstance(steps, list) else [])
+
+    def flows(self, sockets: list[Socket]) -> list[Socket]:
+        """The sockets with a peer that the plan forbids. What stays on the host and the management session are none."""
+        plan = self.plan
+        own = own_addresses(os.path.join(self.root, "proc"))
+        found = []
+        for socket in sockets:
+            if socket.state in _NO_FLOW or (socket.protocol != "tcp" and socket.state != "ESTABLISHED"):
+                continue
+            if socket.remote_address in own or socket.remote_address in ("0.0.0.0", "::"):
+                continue
+            if plan is not None and (plan.is_session(socket) or plan.allows(socket)):
+                continue
+            found.append(socket)
+        return found
+
+    def destroy(self, flows: list[Socket]) -> dict[str, object]:
+        """End them: {"destroyed": n, "gone": n, "remaining": [Socket, ...]}; call after the cut, so that no peer is told."""
+        self.cut_flows += flows
+        counts = {"destroyed": 0, "gone": 0}
+        remaining = []
+        for socket in flows:
+            outcome = destroy(socket)
+            if outcome in counts:
+                counts[outcome] += 1
+            elif not (socket.state == "FIN_WAIT2" and socket.inode == 0):  # all was sent, and nobody is left to read
+                remaining.append(socket)
+        return {**counts, "remaining": remaining}
+
+    def remaining(self) -> list[Socket]:
+        """Forbidden flows that outlived the cut: TCP that could deliver again, and others that are as they were then."""
+        cut = set(self.cut_flows)
+        return [socket for socket in self.flows(read_sockets(os.path.join(self.root, "proc")))
+                if (socket.protocol == "tcp" and socket.state in _MAY_DELIVER) or socket in cut]
+
+    def proof(self) -> dict[str, object]:
+        """What can be shown from inside, now."""
+        from ._probe import probe
+
+        engine = self._take_engine()
+        live = engine.live()
+        session = self.plan.session if self.plan is not None else None
+        return {
+            "ruleset": bool(live) and live == self.after,
+            "ruleset_against": self.proved_by,
+            "rollback": self.state.get("timer"),
+            "flows_remaining": len(self.remaining()),
+            "probe": probe(),
+            "management": {
+                "networks": self.plan.as_dict()["management"] if self.plan is not None else [],
+                "ports": self.plan.ports if self.plan is not None else [],
+                "peer": session.peer_address if session is not None else "",
+                "source": session.source if session is not None else "none",
+            },
+            "confirmed": True if self.state.get("confirmed") else None,
+        }
+
+    def confirm(self, session: Session) -> dict[str, object]:
+        """The second run: {"confirmed": bool, "rolled_back": bool, "how": sentence}; disarms the rollback on success."""
+        self._take_engine()
+        if not self.state:
+            return {"confirmed": False, "rolled_back": False, "how": "no isolation of this case is recorded on the host"}
+        if self.state.get("rolled_back_at"):
+            return {"confirmed": False, "rolled_back": True, "how": "the rollback had fired before"}
+        if self.state.get("confirmed"):
+            return {"confirmed": True, "rolled_back": False, "how": "confirmed before"}
+        first = self.state.get("session")
+        first = first if isinstance(first, dict) else {}
+        how = "over a fresh connection"
+        if session.source == "none" or first.get("source") == "none":
+            how = "no network peer: the connection does not pass the rules"
+        elif (session.peer_address, session.peer_port) == (first.get("peer_address"), first.get("peer_port")):
+            return {"confirmed": False, "rolled_back": False, "how": "the connection is the same as at apply, which proves nothing"}
+        self._hold()
+        token, kind = str(self.state.get("token", "")), str(self.state.get("timer", ""))
+        if not disarm(self.work, token, kind, self.state.get("handle"), self.root):
+            return {"confirmed": False, "rolled_back": True, "how": "the rollback fired first"}
+        self.state["confirmed"] = True
+        self.state["previous"] = None
+        self.work.update(isolation=self.state)
+        return {"confirmed": True, "rolled_back": False, "how": how}
+
+    def look_for_release(self) -> None:
+        """Read what a release would remove: sets before, changed."""
+        self._take_engine()
+        self._after = ""
+        self.changed = bool(self.before) or (bool(self.state) and not self.state.get("rolled_back_at"))
+
+    def release(self, session: Session) -> dict[str, object]:
+        """End forbidden sockets, then take our rules away and disarm: counts of `destroy` and "rules_were_gone"."""
+        engine = self._take_engine()
+        self.look_for_release()
+        if not self.changed:
+            if self.state:
+                self.work.update(isolation=None)
+            return {"destroyed": 0, "gone": 0, "remaining": [], "rules_were_gone": False}
+        self._hold()
+        plan = self.state.get("plan")
+        self.plan = from_dict(plan, session) if isinstance(plan, dict) else Plan([], [], [], session)
+        ended = self.destroy(self.flows(read_sockets(os.path.join(self.root, "proc"))))
+        tables = self.state.get("tables")
+        self._perform(engine.back(None, tables if isinstance(tables, dict) else {}))
+        if engine.live():
+            raise HostError("release: our rules could not be removed; the host is still isolated")
+        if self.state.get("token") and not self.state.get("confirmed"):
+            disarm(self.work, str(self.state["token"]), str(self.state.get("timer", "")), self.state.get("handle"), self.root)
+        self.work.update(isolation=None)
+        return {**ended, "rules_were_gone": not self.before}
