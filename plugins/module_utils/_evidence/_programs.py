@@ -50,6 +50,8 @@ class Programs:
                 continue
             try:
                 self._one(handle, pid, path, buffer, deadline)
+            except OSError:
+                continue  # the file system went away under the file
             finally:
                 os.close(handle)
 

@@ -15,7 +15,7 @@ from . import _identity as identity
 from ._bundle import Bundle
 from ._collectors import run as collect
 from ._context import Context
-from ._fetch import MAX_PIECE, discard, read_piece
+from ._fetch import MAX_PIECE, discard, manifest_of, read_piece
 from ._take_network import start_firewall
 
 TYPE_CHECKING = False
@@ -51,6 +51,8 @@ def describe(bundle: Bundle, context: Context) -> dict[str, object]:
     """
     bundle.facts["host"] = identity.host(context.root)
     bundle.facts["tool"] = identity.tool(context)
+    if bundle.work.writable:  # every file of ours that the host holds after this reading
+        bundle.facts["footprint"] = [bundle.work.file(name) for name in (bundle.name, manifest_of(bundle.name))]
     closed = bundle.close()
     evidence: dict[str, object] = {
         "name": closed["bundle"],
