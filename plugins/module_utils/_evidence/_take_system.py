@@ -112,7 +112,7 @@ def take_mounts(bundle: Bundle, context: Context) -> None:
     context.counts["mounts"] = len(records)
     for record in records:
         target = str(record["target"])
-        if target.startswith("/proc/") and target[6:].split("/")[0].isdigit():
+        if target.startswith("/proc/") and target[6:].split("/", 1)[0].isdigit():
             context.note("mount hides a process", target=target)
 
 

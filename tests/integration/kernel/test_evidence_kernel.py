@@ -204,3 +204,29 @@ def test_a_small_bundle_comes_inline_and_fits_its_hash(inside):
     evidence = inside("take()")["evidence"]
     assert hashlib.sha256(base64.b64decode(evidence["inline"])).hexdigest() == evidence["sha256"]
     assert hashlib.sha256(base64.b64decode(evidence["manifest_inline"])).hexdigest() == evidence["manifest_sha256"]
+
+
+def test_a_file_system_that_never_answers_costs_its_collector_alone(inside):
+    result = inside(
+        """
+        import ctypes
+        from ansible_collections.firebreak.response.plugins.module_utils._evidence import _collectors
+        for collector in _collectors.VOLATILE:
+            if collector.name == "deleted_files":
+                collector.max_seconds = 0.5
+        # A FUSE mount whose daemon (we) never answers; the name makes the descriptor look like a deleted file.
+        folder = tmp + "/mount (deleted)"
+        os.mkdir(folder)
+        fuse = os.open("/dev/fuse", os.O_RDWR)
+        options = b"fd=%d,rootmode=40000,user_id=0,group_id=0" % fuse
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.mount(b"planted", folder.encode(), b"fuse", 0, options) == 0, os.strerror(ctypes.get_errno())
+        held = os.open(folder, os.O_PATH)
+        start = time.monotonic()
+        take()
+        assert time.monotonic() - start < 5
+        """
+    )
+    assert result["outcome"] == "partial"
+    assert {name for name, one in result["coverage"].items() if one["outcome"] != "complete"} == {"deleted_files"}
+    assert "did not answer" in result["missing"][0]["why"]
