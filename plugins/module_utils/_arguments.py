@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # Every default stands here and in the option's documentation, nowhere else.
-CASE = {"case": {"type": "str", "required": True}}
+CASE: dict[str, dict[str, object]] = {"case": {"type": "str", "required": True}}
 
-NETWORK = {
+NETWORK: dict[str, dict[str, object]] = {
     "allow": {"type": "list", "elements": "str", "default": []},
     "management": {"type": "list", "elements": "str", "default": []},
     "management_networks": {"type": "list", "elements": "str", "default": []},
@@ -21,22 +21,22 @@ NETWORK = {
     "confirm_within": {"type": "int", "default": 60},
 }
 
-PROCESSES = {
+PROCESSES: dict[str, dict[str, object]] = {
     "pids": {"type": "list", "elements": "int", "default": []},
     "spare": {"type": "list", "elements": "str", "default": []},
     "critical_services": {"type": "list", "elements": "str", "default": []},
     "second_look": {"type": "int", "default": 3},
 }
 
-EVIDENCE = {
+EVIDENCE: dict[str, dict[str, object]] = {
     "tier": {"type": "str", "choices": ["volatile"], "default": "volatile"},
     "max_bytes": {"type": "int", "default": 268435456},
     "max_seconds": {"type": "int", "default": 30},
 }
 
-AUTONOMY = {"autonomy": {"type": "str", "choices": ["report", "freeze", "terminate"], "default": "freeze"}}
+AUTONOMY: dict[str, dict[str, object]] = {"autonomy": {"type": "str", "choices": ["report", "freeze", "terminate"], "default": "freeze"}}
 
-STEPS = {
+STEPS: dict[str, dict[str, object]] = {
     "steps": {
         "type": "list",
         "elements": "str",
@@ -46,7 +46,7 @@ STEPS = {
 }
 
 # Set by the action plugins alone; a leading underscore keeps them out of the documentation.
-PRIVATE = {
+PRIVATE: dict[str, dict[str, object]] = {
     "_phase": {"type": "str", "choices": ["apply", "finish", "fetch"], "default": "apply"},
     "_transport": {"type": "str", "default": "ssh"},
     "_received": {"type": "dict", "default": {}},

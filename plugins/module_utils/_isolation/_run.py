@@ -1,0 +1,243 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One run of the module `isolation`: options in, result out."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Mapping
+
+from .._errors import HostError, OptionError
+from .._host._files import read_regular
+from .._host._journal import tell
+from .._host._processes import first_look
+from .._host._session import Session, management_session
+from .._host._sockets import owners, read_sockets
+from .._host._workdir import Workdir
+from .._text import printable
+from ._control import Isolation
+from ._policy import Plan, from_dict, make_plan
+
+if TYPE_CHECKING:
+    from .._host._processes import Process
+    from .._host._sockets import Socket
+
+_COMMON = [
+    "layer 2: frames that never meet the IP layer (packet sockets, odd ethertypes, AF_XDP, XDP and tc programs, ARP)",
+    "containers and other network namespaces: what they send without being routed by this host (bridge ports, macvlan,"
+    " interfaces moved into them), and their own open sockets, which are blocked but not ended",
+    "flowtables that forward past the rules",
+    "reboot: the rules are gone after it",
+    "watch: rules that a live root, another firewall's reload or 'nft flush ruleset' removes are not put back",
+    "UDP and raw sockets without a fixed peer: what they send is rejected, but they stay open and could send again after release",
+    "path MTU messages are taken from anybody; neighbour discovery and MLD reports go on with the link",
+    "DHCP: allow the server by name ('ADDRESS 67/udp') where the host would lose its address",
+    "preflight: network root or home, cluster fencing, tunnels that carry the management path and logins that need a directory",
+]
+_IPTABLES = [
+    "iptables: others' rules in earlier tables may rewrite the source of a packet before ours see it; one rule a network (no ipset);"
+    " the two families are loaded one after the other",
+]
+_FLOWS_SHOWN = 1000
+
+
+def run(params: Mapping[str, object], check_mode: bool, diff: bool = False) -> dict[str, object]:
+    """The result. Raises FirebreakError; nothing was changed then unless its message says so."""
+    if os.geteuid() != 0:
+        raise HostError("isolation needs root on the host; nothing was changed. Set become: true")
+    work = Workdir(str(params["case"]), writable=not check_mode)
+    if params["_checkpoint"] and not check_mode:
+        tell(work.case, str(params["_checkpoint"]))
+    processes, sockets = first_look(), read_sockets()
+    session = management_session(processes, sockets)
+    if params["state"] == "released":
+        result = _release(work, params, session, check_mode, diff)
+    elif params["_phase"] == "finish":
+        result = finish(work, session, diff)
+    else:
+        result = _isolate(work, params, session, processes, sockets, check_mode, diff)
+    return result
+
+
+def _strings(value: object) -> list[str]:
+    return [str(entry) for entry in value] if isinstance(value, list) else []
+
+
+def plan_of(params: Mapping[str, object], session: Session) -> Plan:
+    """The plan that the module's options ask for. Raises PolicyError, OptionError, HostError."""
+    seconds = params["confirm_within"]
+    if not isinstance(seconds, int) or not 5 <= seconds <= 3600:
+        raise OptionError("confirm_within", seconds, "must be from 5 to 3600 seconds")
+    return make_plan(
+        session, _strings(params["allow"]), _strings(params["management"]), _strings(params["management_networks"]),
+        str(params["_transport"]))
+
+
+def _isolate(
+    work: Workdir, params: Mapping[str, object], session: Session, processes: dict[int, Process],
+    sockets: list[Socket], check_mode: bool, diff: bool,
+) -> dict[str, object]:
+    isolation = Isolation(work, plan_of(params, session), str(params["backend"]))
+    isolation.inspect()
+    if check_mode:
+        flows = isolation.flows(sockets) if isolation.changed else []
+        return _result(isolation, "would_be contained", [], describe(flows, processes), diff, listing=isolation.after)
+    if not isolation.changed:
+        flows = isolation.remaining()
+        described = describe(flows, processes)
+        isolation.destroy(flows)
+        return judged(isolation, described, diff)
+    isolation.arm(int(str(params["confirm_within"])))
+    isolation.cut()
+    flows = sorted({*isolation.flows(sockets), *isolation.flows(read_sockets())})
+    described = describe(flows, processes)
+    isolation.destroy(flows)
+    tell(work.case, "isolated with {0}; {1} connections cut; not yet confirmed".format(isolation.backend, len(flows)))
+    return judged(isolation, described, diff)
+
+
+def finish(work: Workdir, session: Session, diff: bool = False) -> dict[str, object]:
+    """The second run, over a fresh connection: confirm, prove, judge."""
+    state = work.read().get("isolation")
+    plan = state.get("plan") if isinstance(state, dict) else None
+    if not isinstance(plan, dict):
+        raise HostError("no isolation of this case is recorded on the host, so there is nothing to confirm")
+    isolation = Isolation(work, from_dict(plan, session))
+    isolation.inspect()
+    confirmation = isolation.confirm(session)
+    isolation.changed = False
+    if confirmation["confirmed"] and confirmation["how"] != "confirmed before":
+        tell(work.case, "isolation confirmed, " + str(confirmation["how"]))
+    return judged(isolation, [], diff, confirmation)
+
+
+def judged(
+    isolation: Isolation, flows: list[dict[str, object]], diff: bool, confirmation: dict[str, object] | None = None,
+) -> dict[str, object]:
+    """The result with its proof; the verdict is what `judge` makes of it."""
+    proof = isolation.proof()
+    if confirmation is not None:
+        proof["confirmed"] = confirmation["confirmed"]
+        proof["confirmation"] = confirmation["how"]
+    rolled_back = bool((confirmation or {}).get("rolled_back"))
+    verdict, reasons = judge(proof, rolled_back)
+    result = _result(isolation, verdict, reasons, flows, diff, proof, isolation.after)
+    if rolled_back:
+        result["rolled_back"] = True
+    return result
+
+
+def judge(proof: Mapping[str, object], rolled_back: bool) -> tuple[str, list[str]]:
+    """Verdict and reasons. `contained` needs every proof; what is not confirmed yet is `unknown`."""
+    if rolled_back:
+        return "failed", ["the rollback has fired: the host is not isolated any more"]
+    if not proof["ruleset"]:
+        return "failed", ["the rules in the kernel are not the rules that were meant"]
+    reasons = []
+    if proof["flows_remaining"]:
+        reasons.append("{0} forbidden connections could not be ended; they are blocked".format(proof["flows_remaining"]))
+    probe = proof["probe"]
+    if isinstance(probe, dict) and not probe["holds"]:
+        reasons.append("the probe of a forbidden address did not fail at once")
+    if not proof["confirmed"]:
+        why = proof.get("confirmation")
+        return "unknown", [*reasons, "not confirmed: {0}".format(why) if why else "not yet confirmed over a fresh connection"]
+    return ("partial" if reasons else "contained"), reasons
+
+
+def describe(flows: list[Socket], processes: Mapping[int, Process]) -> list[dict[str, object]]:
+    """Flows for the result: escaped, with owners and their programs, at most 1000."""
+    held = owners([flow.inode for flow in flows])
+    names = _users() if flows else {}
+    described: list[dict[str, object]] = []
+    for flow in flows[:_FLOWS_SHOWN]:
+        pids = held.get(flow.inode, [])
+        process = processes.get(pids[0]) if pids else None
+        described.append({
+            "protocol": flow.protocol,
+            "local": _endpoint(flow.local_address, flow.local_port),
+            "remote": _endpoint(flow.remote_address, flow.remote_port),
+            "state": flow.state,
+            "pids": pids,
+            "user": printable(names.get(flow.uid, str(flow.uid)), 64),
+            "name": printable(process.name, 64) if process is not None else "",
+            "exe": printable(process.exe or "") if process is not None else "",
+        })
+    return described
+
+
+def _endpoint(address: str, port: int) -> str:
+    return "[{0}]:{1}".format(address, port) if ":" in address else "{0}:{1}".format(address, port)
+
+
+def _users(path: str = "/etc/passwd") -> dict[int, str]:
+    """User names from the file alone: a directory service would be asked over the network."""
+    names: dict[int, str] = {}
+    try:
+        lines = read_regular(path, 4194304).decode("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return names
+    for line in lines:
+        fields = line.split(":")
+        if len(fields) > 2 and fields[2].isdigit():
+            names.setdefault(int(fields[2]), fields[0])
+    return names
+
+
+def _release(
+    work: Workdir, params: Mapping[str, object], session: Session, check_mode: bool, diff: bool,
+) -> dict[str, object]:
+    isolation = Isolation(work, None, str(params["backend"]))
+    isolation.look_for_release()
+    if check_mode:
+        return _result(isolation, "would_be released", [], [], diff)
+    ended = isolation.release(session)
+    reasons = []
+    if ended["rules_were_gone"]:
+        reasons.append("somebody else had removed the rules before; what was left was cleaned up")
+    remaining = ended["remaining"]
+    if isinstance(remaining, list) and remaining:
+        reasons.append("{0} forbidden connections could not be ended and may come back to life".format(len(remaining)))
+    if isolation.changed:
+        tell(work.case, "isolation released")
+    return _result(isolation, "released", reasons, [], diff)
+
+
+def _result(
+    isolation: Isolation, verdict: str, reasons: list[str], flows: list[dict[str, object]], diff: bool,
+    proof: dict[str, object] | None = None, listing: str = "",
+) -> dict[str, object]:
+    result: dict[str, object] = {
+        "changed": isolation.changed,
+        "verdict": verdict,
+        "reasons": reasons,
+        "proof": proof or {},
+        "flows_cut": flows,
+        "backend": isolation.backend,
+        "backend_reason": isolation.backend_reason,
+        "not_covered": not_covered(isolation.backend),
+    }
+    if diff:
+        result["diff"] = difference(isolation, listing)
+    return result
+
+
+def difference(isolation: Isolation, listing: str) -> dict[str, str]:
+    """Our part of the firewall before and after, for diff mode."""
+    header = "firewall rules of Firebreak ({0})".format(isolation.backend)
+    return {
+        "before": _lines(isolation.before), "after": _lines(listing),
+        "before_header": header, "after_header": header,
+    }
+
+
+def _lines(text: str) -> str:
+    """Escaped line by line: a table of this name could be of somebody else's making."""
+    return "".join(printable(line.replace("\t", "    "), 65536) + "\n" for line in text.splitlines())
+
+
+def not_covered(backend: str) -> list[str]:
+    """What this version neither closes nor looks at."""
+    return _COMMON + (_IPTABLES if backend == "iptables" else [])

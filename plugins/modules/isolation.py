@@ -1,0 +1,211 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Cut a host off the network, and give it back."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: isolation
+short_description: Cut a host off the network but for its responders and its monitoring, and give it back
+version_added: 1.0.0
+author: Firebreak contributors (@firebreak-response)
+description:
+  - Loads firewall rules of its own, for IPv4 and IPv6, that let pass only loopback, the management path and the
+    systems in O(allow). What the host's own programs send elsewhere is rejected, what comes in is dropped, nothing is
+    forwarded. Tables, chains and rules of others are left as they are and stay in force.
+  - The management path is the live SSH connection's peer and port, matched without connection tracking.
+  - Before the cut a timer is armed that takes the isolation back after O(confirm_within) seconds. The controller
+    disarms it over a fresh connection; the host tells that it is fresh by the peer's source port.
+  - Open connections that the rules forbid are listed and ended, so that they do not come back to life at release.
+  - The verdict is V(contained) only if the rules that the kernel holds are the rules that were meant, no forbidden
+    connection is left, an attempt to reach a forbidden address fails at once on the host, and the controller got in
+    afresh. Where no network lies between controller and host, the proof says so instead of the last.
+extends_documentation_fragment:
+  - firebreak.response.options
+  - firebreak.response.options.network
+attributes:
+  check_mode:
+    description: Nothing is changed or written; the rules are loaded in a private network and the flows that would be cut are listed.
+    support: full
+  diff_mode:
+    description: Returns the rules of Firebreak before and after.
+    support: full
+  idempotent:
+    description: A second run with the same policy changes nothing.
+    support: full
+options:
+  state:
+    description:
+      - V(isolated) cuts the host off; V(released) ends what must not come back to life and removes the rules.
+    type: str
+    choices: [isolated, released]
+    default: isolated
+seealso:
+  - module: firebreak.response.contain
+  - module: firebreak.response.snapshot
+  - module: firebreak.response.suspicious_process
+"""
+
+EXAMPLES = r"""
+- name: Cut the host off, log collection and monitoring excepted
+  firebreak.response.isolation:
+    case: INC-42
+    allow:
+      - 10.0.0.5 514/udp
+      - 10.0.0.6 9100/tcp in
+
+- name: See the rules and the connections that would be cut
+  firebreak.response.isolation:
+    case: INC-42
+  check_mode: true
+  diff: true
+
+- name: Give the host back to the network
+  firebreak.response.isolation:
+    case: INC-42
+    state: released
+"""
+
+RETURN = r"""
+verdict:
+  description:
+    - V(contained), V(partial), V(failed), V(unknown) or V(released); in check mode the word that is hoped for after
+      C(would_be).
+  type: str
+  returned: always
+  sample: contained
+reasons:
+  description: Why the verdict is not better, a sentence each.
+  type: list
+  elements: str
+  returned: always
+  sample: []
+proof:
+  description: What the verdict rests on; empty in check mode and after a release.
+  type: dict
+  returned: always
+  contains:
+    ruleset:
+      description: Whether the kernel lists the rules exactly as a private network that loaded the same rules does.
+      type: bool
+      sample: true
+    ruleset_against:
+      description: What the live rules were compared with, V(private network) or, where the kernel refuses one, V(work folder).
+      type: str
+      sample: private network
+    rollback:
+      description: What would take the isolation back, V(systemd timer) or V(process).
+      type: str
+      sample: systemd timer
+    flows_remaining:
+      description: Forbidden connections that could not be ended.
+      type: int
+      sample: 0
+    probe:
+      description: Attempts to reach documentation addresses of both families, and whether each failed at once.
+      type: dict
+    management:
+      description: Networks and ports of the management path, the live peer and how it was found.
+      type: dict
+    confirmed:
+      description: Whether the controller got in over a fresh connection; null before it tried.
+      type: bool
+      sample: true
+    confirmation:
+      description: How it was confirmed, or why not.
+      type: str
+      sample: over a fresh connection
+rolled_back:
+  description: The host has taken the isolation back, since nobody confirmed it in time.
+  type: bool
+  returned: when it has
+flows_cut:
+  description: Connections that were ended, or would be in check mode, at most 1000.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    protocol:
+      description: C(tcp), C(udp), C(udplite) or C(raw).
+      type: str
+      sample: tcp
+    local:
+      description: Address and port on the host.
+      type: str
+      sample: 10.0.0.2:40112
+    remote:
+      description: Address and port of the peer.
+      type: str
+      sample: 198.51.100.7:4444
+    state:
+      description: State of the connection, as the kernel named it.
+      type: str
+      sample: ESTABLISHED
+    pids:
+      description: Processes that held it.
+      type: list
+      elements: int
+      sample: [812]
+    user:
+      description: User that the socket belongs to.
+      type: str
+      sample: www-data
+    name:
+      description: Name of the first process.
+      type: str
+      sample: bash
+    exe:
+      description: Program of the first process.
+      type: str
+      sample: /usr/bin/bash
+backend:
+  description: What the rules were loaded with, V(nftables) or V(iptables).
+  type: str
+  returned: always
+  sample: nftables
+backend_reason:
+  description: Why this backend was taken.
+  type: str
+  returned: always
+  sample: nft is installed and the kernel has nf_tables
+diff:
+  description: The rules of Firebreak before and after.
+  type: dict
+  returned: in diff mode
+not_covered:
+  description: What this version neither closes nor looks at.
+  type: list
+  elements: str
+  returned: always
+ledger:
+  description: The checkpoint of the case's ledger, C(count) records with the hash C(head).
+  type: dict
+  returned: when something was recorded
+"""
+
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.firebreak.response.plugins.module_utils import _arguments as arguments
+from ansible_collections.firebreak.response.plugins.module_utils._errors import FirebreakError
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _run
+
+
+def main() -> None:
+    """The edge: options in, result out."""
+    module = AnsibleModule(
+        argument_spec=arguments.merge(
+            arguments.CASE, arguments.ISOLATION_STATE, arguments.NETWORK, arguments.PRIVATE),
+        supports_check_mode=True,
+    )
+    try:
+        result = _run.run(module.params, module.check_mode, module._diff)
+    except FirebreakError as error:
+        module.fail_json(msg=str(error), verdict="failed", reasons=[str(error)])
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
