@@ -35,7 +35,7 @@ def _tail(handle: int) -> tuple[records.Checkpoint, list[bytes], bool]:
         torn = bool(lines and lines[-1])
         if lines and not torn:
             lines.pop()
-        for index in range(len(lines) - 1 - torn, -1, -1):
+        for index in range(len(lines) - 1, -1, -1):  # a record that lacks only its end is whole
             record = records.parse(lines[index])
             if record is not None:
                 return records.Checkpoint(int(str(record["seq"])), str(record["hash"])), lines[index + 1:], torn

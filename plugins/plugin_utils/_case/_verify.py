@@ -98,7 +98,7 @@ def verify(folder: str, checkpoint: records.Checkpoint | None = None) -> Report:
     met = checkpoint is None or checkpoint.count == 0
     for number, raw in enumerate(_lines(os.path.join(folder, "ledger.jsonl")), 1):
         line = raw.removesuffix(b"\n")
-        record = records.parse(line) if raw.endswith(b"\n") else None
+        record = records.parse(line)
         if record is None:
             pending.append((number, line))
             continue

@@ -1,0 +1,346 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The whole of an action plugin against a host that is a function: round trips, verdicts, ledger, evidence."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from types import SimpleNamespace
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible_collections.firebreak.response.plugins.action import contain, isolation, snapshot, suspicious_process
+from ansible_collections.firebreak.response.plugins.plugin_utils import _confirm as confirm
+from ansible_collections.firebreak.response.plugins.plugin_utils import _round as turn
+from ansible_collections.firebreak.response.plugins.plugin_utils._case._verify import verify
+
+BUNDLE = b"bundle"
+MANIFEST = b"{}"
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+class Connection:
+    def __init__(self, transport="ssh"):
+        self.transport = transport
+        self.resets = 0
+        self.options = {"ssh_args": "-o ControlMaster=auto -o ControlPath=/tmp/site"}
+        self._shell = SimpleNamespace(tmpdir=None)
+
+    def reset(self):
+        self.resets += 1
+
+    def get_option(self, name):
+        return self.options[name]
+
+    def set_option(self, name, value):
+        self.options[name] = value
+
+
+def evidence(inline=True, **change):
+    return {
+        "name": "20261124T042751.123Z-volatile.tar.gz", "sha256": hashlib.sha256(BUNDLE).hexdigest(), "size": len(BUNDLE),
+        "inline": base64.b64encode(BUNDLE).decode() if inline else None, "manifest": "20261124T042751.123Z-volatile.manifest.json",
+        "manifest_sha256": hashlib.sha256(MANIFEST).hexdigest(), "manifest_size": len(MANIFEST),
+        "manifest_inline": base64.b64encode(MANIFEST).decode() if inline else None, **change,
+    }
+
+
+def contained(**more):
+    return {
+        "changed": True, "verdict": "contained", "reasons": [], "timeline": [{"step": "ruleset in force", "at": 0.1}],
+        "steps": {"isolation": {"changed": True, "proof": {"rollback": "systemd timer", "confirmed": None}}}, **more,
+    }
+
+
+def accepted(value=True, **more):
+    return {"changed": False, "verdict": "contained", "discarded": True, "steps": {"isolation": {"proof": {"confirmed": value}}}, **more}
+
+
+class Host:
+    """Answers each phase from a list; an exception in it is raised."""
+
+    def __init__(self, apply, finish=(), fetch=()):
+        self.answers = {"apply": list(apply), "finish": list(finish), "fetch": list(fetch)}
+        self.calls = []
+
+    def __call__(self, module_name, module_args, task_vars):
+        self.calls.append((module_name.rsplit(".", 1)[-1], module_args))
+        answers = self.answers[module_args["_phase"]]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if callable(answer):
+            answer = answer(module_args)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @property
+    def phases(self):
+        return [arguments["_phase"] for _name, arguments in self.calls]
+
+
+class Fixture:
+    def __init__(self, path, monkeypatch):
+        self.cases = str(path / "cases")
+        self.connection = Connection()
+        self.shown = []
+        self.clock = Clock()
+        monkeypatch.setattr(turn.time, "sleep", self.clock.sleep)
+        insist = confirm.insist
+        monkeypatch.setattr(turn, "insist", lambda *a: insist(*a, clock=lambda: self.clock.now, sleep=self.clock.sleep))
+
+    def run(self, plugin, host, arguments=None, check=False, **variables):
+        task = SimpleNamespace(
+            args={"case": "INC-1"} if arguments is None else arguments, check_mode=check, async_val=0, no_log=False, delegate_to=None,
+            action="firebreak.response.test",
+        )
+        templar = SimpleNamespace(template=lambda value: value)
+        action = plugin.ActionModule(task, self.connection, None, None, templar, None)
+        action._execute_module = host
+        action._early_needs_tmp_path = lambda: False
+        action._display = SimpleNamespace(display=lambda text, stderr: self.shown.append(text), warning=self.shown.append)
+        variables = {
+            "inventory_hostname": "web07", "group_names": ["web"], "ansible_play_hosts_all": ["web07"], "firebreak_cases_dir": self.cases, **variables
+        }
+        return action.run(task_vars=variables)
+
+    def ledger(self):
+        with open(os.path.join(self.cases, "INC-1", "ledger.jsonl"), encoding="ascii") as stream:
+            return [json.loads(line) for line in stream]
+
+    def events(self):
+        return [record["event"] for record in self.ledger()]
+
+    def files(self):
+        return sorted(name for _place, _folders, names in os.walk(os.path.join(self.cases, "INC-1", "evidence")) for name in names)
+
+    def verified(self):
+        return verify(os.path.join(self.cases, "INC-1")).problems == []
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    return Fixture(tmp_path, monkeypatch)
+
+
+UNREACHED = AnsibleConnectionFailure("Failed to connect to the host via ssh: ssh: connect to host 10.0.0.7 port 22: Connection timed out")
+BROKEN = AnsibleConnectionFailure("Failed to connect to the host via ssh: Shared connection to 10.0.0.7 closed.")
+
+
+def test_a_containment_is_two_runs_with_a_fresh_connection_between(site):
+    host = Host([contained(evidence=evidence())], [accepted()])
+    result = site.run(contain, host)
+    assert (result["verdict"], result["failed"], result["changed"], result["reasons"]) == ("contained", False, True, [])
+    assert host.phases == ["apply", "finish"] and site.connection.resets == 1
+    assert host.calls[1][1]["_received"] == {"name": evidence()["name"], "sha256": evidence()["sha256"]}
+    assert host.calls[1][1]["_checkpoint"].startswith("ledger count=2 head=")
+    assert site.events() == ["started", "received", "finished", "checkpoint"] and site.verified()
+    assert result["evidence"]["verified"] and result["evidence"]["host_copy"] == "removed"
+    assert "inline" not in json.dumps(result)
+    with open(result["evidence"]["path"], "rb") as stream:
+        assert stream.read() == BUNDLE
+    assert result["ledger"]["count"] == 4 and result["ledger"]["head"] == site.ledger()[-1]["hash"]
+
+
+def test_check_mode_is_one_run_and_writes_nothing(site):
+    result = site.run(contain, Host([contained(verdict="would_be contained")]), check=True)
+    assert (result["verdict"], result["failed"], result["changed"]) == ("would_be contained", False, True)
+    assert not os.path.exists(site.cases) and "ledger" not in result and site.connection.resets == 0
+
+
+def test_the_prefix_of_check_mode_stands_once(site):
+    assert site.run(contain, Host([contained()]), check=True)["verdict"] == "would_be contained"
+
+
+@pytest.mark.parametrize("arguments", [{}, {"case": "../x"}, {"case": "INC-1", "allow": ["nonsense"]}, {"case": "INC-1", "bogus": 1}])
+def test_bad_input_is_refused_before_the_connection(site, arguments):
+    host = Host([contained()])
+    result = site.run(contain, host, arguments)
+    assert result["failed"] and result["refused"] and result["verdict"] == "failed" and not host.calls
+    assert not os.path.exists(site.cases)
+
+
+def test_a_protected_host_is_refused_and_the_ledger_has_it(site):
+    host = Host([contained()])
+    result = site.run(contain, host, firebreak_protected_hosts=["web"])
+    assert result["refused"] and "firebreak_protected_hosts" in result["msg"] and not host.calls
+    assert site.events() == ["refused"]
+
+
+def test_too_many_hosts_are_refused_but_evidence_may_be_taken_of_all(site):
+    hosts = [f"web{number}" for number in range(11)]
+    assert site.run(contain, Host([contained()]), ansible_play_hosts_all=hosts)["refused"]
+    taken = {"changed": False, "outcome": "complete", "evidence": evidence(), "bundle": "x", "manifest": "y"}
+    host = Host([taken], [{"changed": False, "discarded": True}])
+    result = site.run(snapshot, host, ansible_play_hosts_all=hosts, firebreak_protected_hosts=["*"])
+    assert (result["outcome"], result["failed"]) == ("complete", False)
+    assert result["bundle"] == result["evidence"]["path"] and result["evidence"]["host_copy"] == "removed"
+
+
+def test_a_protected_host_may_be_released(site):
+    host = Host([{"changed": True, "verdict": "released", "reasons": []}])
+    result = site.run(isolation, host, {"case": "INC-1", "state": "released"}, firebreak_protected_hosts=["web07"])
+    assert (result["verdict"], host.phases) == ("released", ["apply"])
+
+
+def test_delegation_is_refused(site):
+    host = Host([contained()])
+    task = SimpleNamespace(args={"case": "X"}, check_mode=False, async_val=0, no_log=False, delegate_to="other", action="x")
+    action = contain.ActionModule(task, site.connection, None, None, SimpleNamespace(template=lambda value: value), None)
+    action._early_needs_tmp_path = lambda: False
+    action._execute_module = host
+    assert "delegate_to" in action.run(task_vars={})["msg"] and not host.calls
+
+
+def test_a_host_that_is_never_reached_is_unknown_at_once(site):
+    result = site.run(contain, Host([UNREACHED]))
+    assert (result["verdict"], result["unreachable"], result.get("failed")) == ("unknown", True, None)
+    assert site.clock.now == 0 and site.events() == ["started", "finished", "checkpoint"]
+    assert site.ledger()[1]["outcome"]["verdict"] == "unknown"
+
+
+def test_a_connection_that_breaks_during_the_run_is_looked_after_when_the_rollback_has_fired(site):
+    back = accepted(None, verdict="failed", rolled_back=True)
+    result = site.run(contain, Host([BROKEN], [back]))
+    assert (result["verdict"], result["rolled_back"], result["failed"]) == ("failed", True, True)
+    assert site.clock.now >= 60 and "management" in " ".join(result["reasons"])
+
+
+def test_a_controller_that_does_not_get_back_in_waits_for_the_rollback_and_says_so(site):
+    back = accepted(None, verdict="failed", rolled_back=True)
+    result = site.run(contain, Host([contained()], [lambda arguments: back if site.clock.now >= 60 else UNREACHED]))
+    assert (result["verdict"], result["rolled_back"]) == ("failed", True)
+    assert 60 <= site.clock.now <= 75 and any("waiting" in text for text in site.shown)
+
+
+def test_a_host_that_stays_away_is_unknown_and_unreachable(site):
+    result = site.run(contain, Host([contained()], [UNREACHED]))
+    assert (result["verdict"], result["unreachable"], result["changed"]) == ("unknown", True, True)
+    assert site.clock.now <= 75 and "console" in " ".join(result["reasons"])
+
+
+def test_a_connection_kept_alive_behind_our_back_is_gone_past(site):
+    host = Host([contained()], [accepted(False), accepted()])
+    result = site.run(contain, host)
+    assert result["verdict"] == "contained" and host.phases == ["apply", "finish", "finish"]
+    assert site.connection.options["ssh_args"].startswith("-o ControlPath=none")
+
+
+@pytest.mark.parametrize("value", [None, False, {"confirmed": False}, "refused", [1], 0])
+def test_without_an_accepted_confirmation_nothing_is_contained(site, value):
+    result = site.run(contain, Host([contained()], [accepted(value)]))
+    assert (result["verdict"], result["failed"]) == ("failed", True)
+    assert "did not accept" in result["reasons"][0]
+
+
+def test_an_unchanged_isolation_that_waits_for_nothing_needs_no_second_run(site):
+    host = Host([{"changed": False, "verdict": "contained", "reasons": [], "proof": {"rollback": None, "confirmed": True}}])
+    result = site.run(isolation, host)
+    assert (result["verdict"], host.phases) == ("contained", ["apply"])
+
+
+def test_a_second_look_that_finds_something_makes_it_partial(site):
+    host = Host([{"changed": True, "verdict": "contained"}], [{"verdict": "partial", "reasons": ["it came back"]}])
+    result = site.run(suspicious_process, host, {"case": "INC-1", "state": "terminated"})
+    assert (result["verdict"], result["reasons"], result["failed"]) == ("partial", ["it came back"], True)
+
+
+def test_a_module_that_fails_is_failed_and_its_words_are_no_message(site):
+    host = Host([{"failed": True, "msg": "neither nft nor iptables\x1b[2J"}])
+    result = site.run(contain, host)
+    assert (result["verdict"], result["failed"], host.phases) == ("failed", True, ["apply"])
+    assert "nft" not in result["msg"] and any("neither nft nor iptables\\x1b" in reason for reason in result["reasons"])
+
+
+def test_a_module_that_cannot_be_run_is_failed(site):
+    result = site.run(contain, Host([AnsibleError("Missing sudo password")]))
+    assert result["verdict"] == "failed" and "Missing sudo password" in result["reasons"][0]
+
+
+@pytest.mark.parametrize("answer", [None, [], "contained", {}, {"verdict": {"a": 1}}, {"verdict": "contained", "reasons": {"x": 1}, "steps": 7, "proof": []}])
+def test_an_answer_of_any_form_ends_in_a_verdict_and_a_record(site, answer):
+    result = site.run(contain, Host([answer], [answer]))
+    assert result["verdict"] in ("unknown", "failed", "partial", "contained") and isinstance(result["reasons"], list)
+    assert site.events()[-1] == "checkpoint" and site.verified()
+
+
+@pytest.mark.parametrize("change", [{"sha256": "0" * 64}, {"size": 7}, {"manifest_sha256": "0" * 64}, {"name": "../x"}, {"inline": "%%%"}])
+def test_evidence_that_is_not_what_was_announced_is_never_success_and_stays_on_the_host(site, change):
+    host = Host([contained(evidence={**evidence(), **change})], [accepted()])
+    result = site.run(contain, host)
+    assert (result["verdict"], result["failed"]) == ("partial", True)
+    assert "_received" not in host.calls[1][1] and site.verified()
+    assert not any(name == "x" for name in site.files())
+
+
+def test_large_evidence_is_fetched_in_pieces_after_the_confirmation_and_then_removed(site):
+    content = {"20261124T042751.123Z-volatile.tar.gz": BUNDLE, "20261124T042751.123Z-volatile.manifest.json": MANIFEST}
+
+    def fetch(arguments):
+        piece = arguments["_piece"]
+        data = content[piece["bundle"]][piece["offset"]:piece["offset"] + min(4, piece["length"])]
+        return {"piece": {"offset": piece["offset"], "data": base64.b64encode(data).decode()}}
+
+    host = Host([contained(evidence=evidence(False))], [accepted(), {"discarded": True}], [fetch])
+    result = site.run(contain, host)
+    assert result["verdict"] == "contained" and result["evidence"]["host_copy"] == "removed"
+    assert [name for name, _arguments in host.calls] == ["contain", "contain"] + ["snapshot"] * 4
+    assert host.calls[-1][1]["_received"]["name"] == evidence()["name"]
+    assert site.files() == [os.path.basename(result["evidence"][key]) for key in ("manifest", "path")] and site.verified()
+
+
+def test_evidence_that_ends_too_early_is_kept_as_rejected(site):
+    host = Host([contained(evidence=evidence(False))], [accepted()], [{"piece": {"offset": 0, "data": base64.b64encode(b"bun").decode()}}])
+    result = site.run(contain, host)
+    assert result["verdict"] == "partial" and host.phases[-1] == "fetch"
+    assert all(name.endswith(".rejected") for name in site.files()) and site.verified()
+
+
+def test_a_host_lost_while_evidence_is_fetched_is_partial(site):
+    result = site.run(contain, Host([contained(evidence=evidence(False))], [accepted()], [UNREACHED]))
+    assert result["verdict"] == "partial" and "stays on the host" in " ".join(result["reasons"])
+
+
+def test_a_partial_snapshot_says_what_is_missing(site):
+    taken = {"changed": False, "outcome": "partial", "missing": [{"collector": "firewall", "why": "took too long"}], "evidence": evidence()}
+    result = site.run(snapshot, Host([taken], [{"discarded": True}]))
+    assert (result["outcome"], result["failed"], result["reasons"]) == ("partial", True, ["firewall: took too long"])
+
+
+def test_an_interruption_is_recorded(site):
+    with pytest.raises(KeyboardInterrupt):
+        site.run(contain, Host([lambda arguments: (_ for _ in ()).throw(KeyboardInterrupt())]))
+    assert site.events() == ["started", "interrupted"]
+
+
+def test_a_local_connection_is_not_reset_and_its_transport_is_told(site):
+    site.connection = Connection("local")
+    host = Host([contained()], [accepted("no network peer")])
+    assert site.run(contain, host)["verdict"] == "contained"
+    assert site.connection.resets == 0 and host.calls[0][1]["_transport"] == "local"
+
+
+def test_the_ledger_says_who_did_what_with_what(site):
+    site.run(contain, Host([contained()], [accepted()]), firebreak_autonomy="terminate", awx_job_id=7, awx_user_name="ann")
+    # In an AWX job the folder must be one that outlives it; a temporary folder is none of the job's own.
+    record = site.ledger()[0]
+    assert record["actor"]["awx"] == {"job": "7", "user": "ann"} and record["arguments"]["autonomy"] == "terminate"
+    assert (record["host"], record["case"], record["action"]) == ("web07", "INC-1", "firebreak.response.contain")
+
+
+def test_a_host_with_an_odd_name_gets_a_harmless_folder(site):
+    site.run(contain, Host([contained(evidence=evidence())], [accepted()]), inventory_hostname="../../x")
+    assert os.listdir(os.path.join(site.cases, "INC-1", "evidence")) == ["%2E.%2F..%2Fx"]

@@ -1,0 +1,108 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Variables become options, and brakes hold."""
+
+from __future__ import annotations
+
+import pytest
+from ansible.errors import AnsibleError
+from ansible_collections.firebreak.response.plugins.plugin_utils import _policy as policy
+from ansible_collections.firebreak.response.plugins.plugin_utils import _request as request
+from ansible_collections.firebreak.response.plugins.plugin_utils._errors import BrakeError, PolicyError
+
+SPEC = {
+    "case": {"type": "str", "required": True},
+    "allow": {"type": "list", "elements": "str", "default": []},
+    "management": {"type": "list", "elements": "str", "default": []},
+    "confirm_within": {"type": "int", "default": 60},
+    "autonomy": {"type": "str", "choices": ["report", "freeze", "terminate"], "default": "freeze"},
+}
+
+
+def make(arguments, variables):
+    return request.make("web07", arguments, SPEC, variables, lambda raw: raw)
+
+
+def test_the_policy_fills_in_and_the_task_wins():
+    found = make({"confirm_within": 30}, {"firebreak_case": "INC-1", "firebreak_confirm_within": 90, "firebreak_autonomy": "report"})
+    assert found.sent == {"case": "INC-1", "confirm_within": 30, "autonomy": "report"}
+    assert found.full["allow"] == []
+
+
+def test_variables_of_other_modules_are_not_sent():
+    assert make({"case": "X"}, {"firebreak_critical_services": ["nginx"]}).sent == {"case": "X"}
+
+
+def test_the_monitoring_systems_are_the_allow_list():
+    found = make({"case": "X"}, {"firebreak_monitoring_systems": ["10.0.0.5 514/udp"]})
+    assert found.sent["allow"] == ["10.0.0.5 514/udp"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("firebreak_max_hosts", "many"), ("firebreak_max_hosts", 0), ("firebreak_max_hosts", True), ("firebreak_confirm_within", -1),
+        ("firebreak_confirm_within", 1.5), ("firebreak_autonomy", "kill"), ("firebreak_protected_hosts", {"a": 1}),
+        ("firebreak_protected_hosts", [1]), ("firebreak_monitoring_systems", [""]), ("firebreak_cases_dir", []), ("firebreak_case", "a/b"),
+        ("firebreak_case", ".."), ("firebreak_monitoring_systems", ["nonsense"]), ("firebreak_management", ["10.0.0.300"]),
+        ("firebreak_management", ["10.0.0.1/24"]),
+    ],
+)
+def test_a_bad_value_names_its_variable(name, value):
+    with pytest.raises(PolicyError, match=name):
+        make({}, {"firebreak_case": "INC-1", **{name: value}})
+
+
+def test_a_list_may_come_from_the_command_line_as_a_string():
+    assert policy.read({"firebreak_protected_hosts": "db01, db02"}, lambda raw: raw, SPEC) == {"firebreak_protected_hosts": ["db01", "db02"]}
+
+
+def test_a_template_that_cannot_be_rendered_names_its_variable():
+    def template(raw):
+        raise AnsibleError("'x' is undefined")
+
+    with pytest.raises(PolicyError, match="firebreak_max_hosts.*template"):
+        policy.read({"firebreak_max_hosts": "{{ x }}"}, template, SPEC)
+
+
+def test_a_missing_case_names_option_and_variable():
+    with pytest.raises(PolicyError, match="case.*firebreak_case"):
+        make({}, {})
+
+
+@pytest.mark.parametrize("arguments", [{"_phase": "finish"}, {"alow": []}, {"confirm_within": "soon"}, {"confirm_within": 1}, {"autonomy": "kill"}])
+def test_options_that_cannot_be_are_refused_by_name(arguments):
+    with pytest.raises(PolicyError, match=next(iter(arguments))):
+        make({"case": "X", **arguments}, {})
+
+
+def brakes(variables, host="web07", groups=("web",), hosts=("web07",), protect=True, count=True):
+    policy.check_brakes(variables, host, groups, hosts, protect=protect, count=count)
+
+
+@pytest.mark.parametrize("entry", ["web07", "web*", "web", "all", "w?b07"])
+def test_a_protected_host_is_refused_and_told_how_to_override(entry):
+    with pytest.raises(BrakeError, match=r"web07 is protected.*-e '\{\"firebreak_protected_hosts\": \[\]\}'"):
+        brakes({"firebreak_protected_hosts": [entry]})
+
+
+@pytest.mark.parametrize("entry", ["db*", "web0", "eb07"])
+def test_other_hosts_are_not_protected(entry):
+    brakes({"firebreak_protected_hosts": [entry]})
+
+
+def test_too_many_hosts_are_refused_and_told_how_to_override():
+    hosts = [f"web{number}" for number in range(11)]
+    with pytest.raises(BrakeError, match="-e firebreak_max_hosts=11"):
+        brakes({}, hosts=hosts)
+    brakes({}, hosts=hosts[:10])
+    brakes({"firebreak_max_hosts": 11}, hosts=hosts)
+    brakes({}, hosts=hosts, count=False)
+
+
+def test_a_misspelt_variable_is_noticed():
+    assert policy.misspelt(["firebreak_montoring_systems", "firebreak_case", "other"]) == {
+        "firebreak_montoring_systems": "firebreak_monitoring_systems"
+    }
