@@ -11,14 +11,12 @@ from collections.abc import Mapping
 from ansible_collections.firebreak.response.plugins.module_utils import _arguments as arguments
 from ansible_collections.firebreak.response.plugins.plugin_utils._response import ResponseAction
 
-_STATE = {"state": {"type": "str", "choices": ["isolated", "released"], "default": "isolated"}}
-
 
 class ActionModule(ResponseAction):
     """A second run where the host waits for a confirmation."""
 
     MODULE = "firebreak.response.isolation"
-    OPTIONS = arguments.merge(arguments.CASE, _STATE, arguments.NETWORK)
+    OPTIONS = arguments.merge(arguments.CASE, arguments.ISOLATION_STATE, arguments.NETWORK)
 
     def isolates(self, options: Mapping[str, object]) -> bool:
         """Whether the host is to be cut off."""

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 # Every default stands here and in the option's documentation, nowhere else.
 CASE: dict[str, dict[str, object]] = {"case": {"type": "str", "required": True}}
 
+ISOLATION_STATE: dict[str, dict[str, object]] = {
+    "state": {"type": "str", "choices": ["isolated", "released"], "default": "isolated"}
+}
+
 NETWORK: dict[str, dict[str, object]] = {
     "allow": {"type": "list", "elements": "str", "default": []},
     "management": {"type": "list", "elements": "str", "default": []},

@@ -56,9 +56,13 @@ def _checked(arguments: dict[str, object], spec: Spec) -> dict[str, object]:
     return checked if isinstance(checked, dict) else {}
 
 
-def _positive(name: str, value: object, least: int) -> None:
-    if isinstance(value, int) and value < least:
-        raise PolicyError(name, value, f"{least} or more")
+# (option, least, most): what the modules accept, said before the connection.
+_RANGES = (("confirm_within", 5, 3600), ("second_look", 0, 600), ("max_bytes", 1, 2**36), ("max_seconds", 1, 3600))
+
+
+def _within(name: str, value: object, least: int, most: int) -> None:
+    if isinstance(value, int) and not least <= value <= most:
+        raise PolicyError(name, value, f"a number from {least} to {most}")
 
 
 def case_of(arguments: Mapping[str, object], policy: Mapping[str, object]) -> str:
@@ -83,8 +87,8 @@ def make(
     policy = policy_of.read(task_vars, lambda raw: native(template(raw)), spec)
     case = case_of(given, policy)
     full = _checked(policy_of.apply(given, policy, spec), spec)
-    for name, least in (("confirm_within", 5), ("second_look", 0), ("max_bytes", 1), ("max_seconds", 1)):
-        _positive(policy_of.source(name, given), full.get(name), least)
+    for name, least, most in _RANGES:
+        _within(policy_of.source(name, given), full.get(name), least, most)
     for name in ("management", "management_networks"):
         if name in full:
             resolve.check_networks(policy_of.source(name, given), strings(full[name]))

@@ -46,7 +46,7 @@ def words_of(failed: object) -> list[str]:
 
 def judge(word: str, result: Result, verdict: str, reasons: list[str]) -> Result:
     """The result with its verdict under the key `word`, with reasons for all that is no success, and with `changed`."""
-    said = [] if verdict in verdict_of.SUCCESS else answer.strings(result.get("reasons"))
+    said = answer.strings(result.get("reasons"))
     missing = result.get("missing")
     if verdict not in verdict_of.SUCCESS and not said and isinstance(missing, list):
         said = [f"{item.get('collector')}: {item.get('why')}" for item in missing[:20] if isinstance(item, dict)]
@@ -101,7 +101,9 @@ class Round:
     def go(self) -> Result:
         """The result without msg, failed and ledger. Raises CaseError where the controller cannot write the case."""
         try:
-            first = self.link.run("first_run", "apply")
+            # Where no second run will tell it to the host's journal, the first one does.
+            only = not (self.plan.isolates or self.plan.second)
+            first = self.link.run("first_run", "apply", checkpoint=self._checkpoint if only else "")
         except AnsibleConnectionFailure as error:
             return self._lost(error)
         except AnsibleError as error:
@@ -162,7 +164,8 @@ class Round:
         steps = result.get("steps")
         step = steps.get("isolation") if isinstance(steps, dict) else result
         changed = bool(step.get("changed")) if isinstance(step, dict) else True
-        return changed or bool(verdict_of.proof(result).get("rollback"))
+        proof = verdict_of.proof(result)
+        return changed or (bool(proof.get("rollback")) and proof.get("confirmed") is not True)
 
     def _attempt(self, armed: bool) -> object:
         self.link.renew()

@@ -57,19 +57,30 @@ def confirmed(result: Mapping[str, object]) -> bool:
     return value is True or (isinstance(value, str) and value not in ("", "no", "false", "refused"))
 
 
+# Lists of what was done, by either run, and of what is said about it.
+_ADD_UP = ("reasons", "not_covered", "flows_cut", "terminated", "frozen", "disabled")
+# What only the first run knows.
+_FIRST = ("diff", "import_seconds", "session_seconds")
+
+
 def merge(first: Mapping[str, object], second: Mapping[str, object]) -> Result:
-    """The results of the two runs as one: the second knows better, lists of reasons and steps add up."""
+    """The results of the two runs as one: the second knows better how it stands, and what was done adds up.
+
+    Where the first run left its verdict open (`unknown`: not confirmed yet), its reasons end with it.
+    """
     merged: Result = dict(first)
+    if first.get("verdict") == "unknown" and "verdict" in second:
+        merged["reasons"] = []
     for key, value in second.items():
         before = merged.get(key)
         if key == "changed":
             merged[key] = bool(before) or bool(value)
         elif key == "timeline" and isinstance(before, list) and isinstance(value, list):
             merged[key] = before + [{**step, "run": 2} for step in value if isinstance(step, dict)]
-        elif key in ("reasons", "not_covered") and isinstance(before, list) and isinstance(value, list):
+        elif key in _ADD_UP and isinstance(before, list) and isinstance(value, list):
             merged[key] = before + [item for item in value if item not in before]
-        elif isinstance(before, dict) and isinstance(value, dict):
+        elif isinstance(before, dict) and isinstance(value, dict) and key not in _FIRST:
             merged[key] = merge(before, value)
-        elif value is not None and not (key in ("diff", "import_seconds", "session_seconds") and before):
+        elif value is not None and not (key in _FIRST and before):
             merged[key] = value
     return merged
