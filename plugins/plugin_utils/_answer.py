@@ -24,9 +24,32 @@ Result = dict[str, object]
 # Keys by which a result steers Ansible, or that the action plugin sets itself.
 _STEERING = frozenset(
     (
-        "ansible_facts", "ansible_stats", "add_host", "add_group", "invocation", "exception", "warnings", "deprecations", "rc", "results",
-        "skipped", "unreachable", "failed", "failed_when_result", "module_stdout", "module_stderr", "stdout", "stderr", "msg", "evidence",
-        "ledger", "case", "refused", "seconds", "attempts", "retries",
+        "ansible_facts",
+        "ansible_stats",
+        "add_host",
+        "add_group",
+        "invocation",
+        "exception",
+        "warnings",
+        "deprecations",
+        "rc",
+        "results",
+        "skipped",
+        "unreachable",
+        "failed",
+        "failed_when_result",
+        "module_stdout",
+        "module_stderr",
+        "stdout",
+        "stderr",
+        "msg",
+        "evidence",
+        "ledger",
+        "case",
+        "refused",
+        "seconds",
+        "attempts",
+        "retries",
     )
 )
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}", re.ASCII)
@@ -59,7 +82,11 @@ def plain(answer: object) -> tuple[Result, bool]:
     if not isinstance(answer, Mapping):
         raise AnswerError("the host's answer is no result of our module")
     cleaner = Cleaner()
-    kept = {key: value for key, value in answer.items() if isinstance(key, str) and key not in _STEERING and not key.startswith("_")}
+    kept = {
+        key: value
+        for key, value in answer.items()
+        if isinstance(key, str) and key not in _STEERING and not key.startswith("_")
+    }
     cleaned = cleaner.clean(kept)
     return (cleaned if isinstance(cleaned, dict) else {}), cleaner.cut
 
@@ -91,7 +118,22 @@ def host_message(answer: object) -> str:
 
 def strings(value: object, most: int = 50) -> list[str]:
     """The strings of a list that the host gave, escaped; other things in it are left out."""
-    return [printable(item, 600) for item in value[:most] if isinstance(item, str)] if isinstance(value, (list, tuple)) else []
+    return (
+        [printable(item, 600) for item in value[:most] if isinstance(item, str)]
+        if isinstance(value, (list, tuple))
+        else []
+    )
+
+
+def announced(answer: object) -> Result:
+    """In check mode: what the evidence would be, as far as the host says, without its content."""
+    found = answer.get("evidence") if isinstance(answer, Mapping) else None
+    cleaned = (
+        Cleaner().clean({key: found[key] for key in found if "inline" not in str(key)})
+        if isinstance(found, Mapping)
+        else None
+    )
+    return {"evidence": cleaned} if isinstance(cleaned, dict) else {}
 
 
 def _content(offer: Mapping[str, object], key: str) -> bytes | None:

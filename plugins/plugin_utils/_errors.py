@@ -15,7 +15,9 @@ class PolicyError(FirebreakError):
     """An option or variable whose value cannot be used; names it, the value and what would be right."""
 
     def __init__(self, name: str, value: object, expected: str) -> None:
-        super().__init__(f"{name}: {_short(value)} cannot be used: {expected}")
+        super().__init__(
+            f"{name} is missing: {expected}" if value is None else f"{name}: {_short(value)} cannot be used: {expected}"
+        )
         self.name = name
 
 

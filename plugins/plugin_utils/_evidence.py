@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, MutableMapping
 
 from ansible_collections.firebreak.response.plugins.plugin_utils import _answer as answer
 from ansible_collections.firebreak.response.plugins.plugin_utils._case._folder import CaseFolder
@@ -24,7 +24,9 @@ def _take(arrival: Arrival, part: answer.Part, fetch: Fetch | None) -> Arrived:
         try:
             while arrival.size < part.size:
                 wanted = min(answer.PIECE, part.size - arrival.size)
-                arrival.write(answer.piece(fetch(part.name, arrival.size, wanted), arrival.size, part.size - arrival.size))
+                arrival.write(
+                    answer.piece(fetch(part.name, arrival.size, wanted), arrival.size, part.size - arrival.size)
+                )
         except AnswerError:
             # Finished as what it is: kept aside as rejected, for a host that dies tomorrow gives nothing better.
             return arrival.finish("", -1)
@@ -55,7 +57,11 @@ class Evidence:
         manifest = _take(Arrival(folder, name + ".manifest.json"), offer.manifest, fetch)
         whole = bundle.verified and manifest.verified
         for part in (bundle, manifest):
-            entry: dict[str, object] = {"path": self._folder.relative(part.path), "sha256": part.sha256, "size": part.size}
+            entry: dict[str, object] = {
+                "path": self._folder.relative(part.path),
+                "sha256": part.sha256,
+                "size": part.size,
+            }
             if not part.verified:
                 entry["rejected"] = True
             self.produced.append(entry)
@@ -70,10 +76,12 @@ class Evidence:
         if whole:
             self.received = {"name": offer.bundle.name, "sha256": offer.bundle.sha256}
         else:
-            self.reasons.append("the evidence did not arrive as the host had announced it; the host's copy stays, what arrived is kept as rejected")
+            self.reasons.append(
+                "the evidence did not arrive as the host had announced it; the host's copy stays, what arrived is kept as rejected"
+            )
         return whole
 
-    def discarded(self, result: Mapping[str, object]) -> None:
-        """Note whether the host says that it has removed its copy (False: it was gone already)."""
-        if self.received and isinstance(result.get("discarded"), bool):
+    def discarded(self, result: MutableMapping[str, object]) -> None:
+        """Take out of an answer whether the host has removed its copy (False: it was gone already), and note it."""
+        if isinstance(result.pop("discarded", None), bool) and self.received:
             self.result["host_copy"] = "removed"

@@ -88,6 +88,8 @@ class Link:
         if self._detached or self.transport != "ssh":
             return False
         connection = self._action._connection
-        connection.set_option("ssh_args", "-o ControlPath=none -o ControlMaster=no " + (connection.get_option("ssh_args") or ""))
+        connection.set_option(
+            "ssh_args", "-o ControlPath=none -o ControlMaster=no " + (connection.get_option("ssh_args") or "")
+        )
         self._detached = True
         return True

@@ -44,8 +44,13 @@ VARIABLES = (
 )
 # Read by playbooks and roles, or by parts that build on this one.
 _OTHERS = (
-    "firebreak_hosts", "firebreak_brute_force_threshold", "firebreak_brute_force_window", "firebreak_rules",
-    "firebreak_indicators", "firebreak_channels", "firebreak_signing_key",
+    "firebreak_hosts",
+    "firebreak_brute_force_threshold",
+    "firebreak_brute_force_window",
+    "firebreak_rules",
+    "firebreak_indicators",
+    "firebreak_channels",
+    "firebreak_signing_key",
 )
 MAX_HOSTS = 10
 
@@ -75,7 +80,9 @@ def convert(variable: Variable, value: object) -> object:
     return str(value)
 
 
-def read(task_vars: Mapping[str, object], template: Callable[[object], object], options: Collection[str]) -> dict[str, object]:
+def read(
+    task_vars: Mapping[str, object], template: Callable[[object], object], options: Collection[str]
+) -> dict[str, object]:
     """Variable name -> value, for the variables that are set and matter for `options`.
 
     `template` renders one raw value. Raises PolicyError, also where a value cannot be rendered.

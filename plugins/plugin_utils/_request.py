@@ -48,7 +48,9 @@ def _checked(arguments: dict[str, object], spec: Spec) -> dict[str, object]:
     private = sorted(name for name in arguments if name.startswith("_"))
     unknown = private + sorted(set(arguments) - set(spec) - set(private))
     if unknown:
-        raise PolicyError(unknown[0], arguments[unknown[0]], "there is no such option; there are " + ", ".join(sorted(spec)))
+        raise PolicyError(
+            unknown[0], arguments[unknown[0]], "there is no such option; there are " + ", ".join(sorted(spec))
+        )
     result = _VALIDATOR(spec).validate(arguments)
     if result.error_messages:
         raise PolicyError("options", list(arguments), "; ".join(result.error_messages))
@@ -71,7 +73,7 @@ def case_of(arguments: Mapping[str, object], policy: Mapping[str, object]) -> st
         return folder.check_case("case", arguments["case"])
     if policy.get("firebreak_case") is not None:
         return folder.check_case("firebreak_case", policy["firebreak_case"])
-    raise PolicyError("case", None, "an incident needs a name: give the option case, or the variable firebreak_case (-e firebreak_case=INC-42)")
+    raise PolicyError("case", None, "give the option case, or the variable firebreak_case (-e firebreak_case=INC-42)")
 
 
 def make(

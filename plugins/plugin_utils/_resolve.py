@@ -23,7 +23,10 @@ EXPECTED = (
 )
 _ENTRY = re.compile(r"(\S+)\s+(?:([0-9]{1,5})/(tcp|udp)|(icmp))(?:\s+(in))?", re.ASCII)
 # RFC 1123 names, with the underscore that real zones have; the last label is no number, so that a misspelt address is no name.
-_NAME = re.compile(r"(?=.{1,253}\.?$)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?", re.ASCII)
+_NAME = re.compile(
+    r"(?=.{1,253}\.?$)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?",
+    re.ASCII,
+)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -45,7 +48,9 @@ def _targets(option: str, entry: str, who: str) -> tuple[str, ...]:
     except ValueError:
         pass
     if "/" in who or not _NAME.fullmatch(who):
-        raise PolicyError(option, entry, f"{who!r} is no address, no network without host bits and no host name; {EXPECTED}")
+        raise PolicyError(
+            option, entry, f"{who!r} is no address, no network without host bits and no host name; {EXPECTED}"
+        )
     try:
         found = addresses(who)
     except (OSError, UnicodeError):
@@ -55,7 +60,9 @@ def _targets(option: str, entry: str, who: str) -> tuple[str, ...]:
     for text in found:
         address = ipaddress.ip_address(text)
         if address.is_loopback or address.is_unspecified or address.is_multicast:
-            raise PolicyError(option, entry, f"{who!r} is {text} on the controller, which is no other machine; give the address")
+            raise PolicyError(
+                option, entry, f"{who!r} is {text} on the controller, which is no other machine; give the address"
+            )
     return found
 
 

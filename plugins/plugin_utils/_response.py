@@ -24,7 +24,12 @@ from ansible_collections.firebreak.response.plugins.plugin_utils._actor import a
 from ansible_collections.firebreak.response.plugins.plugin_utils._case import _folder as folder_of
 from ansible_collections.firebreak.response.plugins.plugin_utils._case import _records as records
 from ansible_collections.firebreak.response.plugins.plugin_utils._case._ledger import Ledger
-from ansible_collections.firebreak.response.plugins.plugin_utils._errors import BrakeError, CaseError, FirebreakError, PolicyError
+from ansible_collections.firebreak.response.plugins.plugin_utils._errors import (
+    BrakeError,
+    CaseError,
+    FirebreakError,
+    PolicyError,
+)
 from ansible_collections.firebreak.response.plugins.plugin_utils._evidence import Evidence
 from ansible_collections.firebreak.response.plugins.plugin_utils._link import Link
 from ansible_collections.firebreak.response.plugins.plugin_utils._request import Request
@@ -70,13 +75,26 @@ class ResponseAction(ActionBase):
     # -- before the first connection ----------------------------------------------------------------------------------
 
     def _refused(self, message: str) -> Result:
-        return {"changed": False, "failed": True, "refused": True, "msg": message, self.WORD: "failed", "reasons": [message]}
+        return {
+            "changed": False,
+            "failed": True,
+            "refused": True,
+            "msg": message,
+            self.WORD: "failed",
+            "reasons": [message],
+        }
 
     def _request(self, task_vars: dict[str, Any]) -> Request:
         if self._task.delegate_to:
-            raise PolicyError("delegate_to", str(self._task.delegate_to), "name the suspect host in the play itself, so that brakes and ledger see it")
+            raise PolicyError(
+                "delegate_to",
+                str(self._task.delegate_to),
+                "name the suspect host in the play itself, so that brakes and ledger see it",
+            )
         for name, meant in policy_of.misspelt(list(task_vars)).items():
-            self._display.warning(f"nobody reads the variable {name}" + (f"; {meant} is what it may mean" if meant else ""))
+            self._display.warning(
+                f"nobody reads the variable {name}" + (f"; {meant} is what it may mean" if meant else "")
+            )
         host = str(task_vars.get("inventory_hostname", "localhost"))
         return request_of.make(host, self._task.args, self.OPTIONS, task_vars, self._templar.template)
 
@@ -104,7 +122,9 @@ class ResponseAction(ActionBase):
         try:
             self._check_brakes(request, task_vars)
         except BrakeError as error:
-            case.add("refused", outcome={"verdict": "failed", "reasons": [str(error)]}, arguments=self._arguments(request))
+            case.add(
+                "refused", outcome={"verdict": "failed", "reasons": [str(error)]}, arguments=self._arguments(request)
+            )
             raise
         case.add("started", arguments=self._arguments(request))
         recorded = False
@@ -183,7 +203,13 @@ class ResponseAction(ActionBase):
         }
         timeline = result.get("timeline")
         try:
-            case.add("finished", True, outcome=outcome, seconds=result["seconds"], timeline=timeline if isinstance(timeline, list) else [])
+            case.add(
+                "finished",
+                True,
+                outcome=outcome,
+                seconds=result["seconds"],
+                timeline=timeline if isinstance(timeline, list) else [],
+            )
         except CaseError as error:
             # The host has been dealt with: its result counts, and so does it that the record of it is missing.
             result["reasons"].append(str(error))

@@ -73,6 +73,7 @@ def predict(link: Link, word: str) -> Result:
     result.update(answer.interpreter(first))
     if answer.failed(first):
         return judge(word, result, "failed", words_of(first))
+    result.update(answer.announced(first))
     result = judge(word, result, verdict_of.word(result.get(word)), [])
     result[word] = verdict_of.PREFIX + str(result[word])
     return result
@@ -138,7 +139,9 @@ class Round:
 
     def _failed_first(self, result: Result, first: object) -> Result:
         if self.plan.isolates:
-            self.reasons.append(f"if the cut had begun, the host takes it back by itself within {self.plan.confirm_within:g} seconds")
+            self.reasons.append(
+                f"if the cut had begun, the host takes it back by itself within {self.plan.confirm_within:g} seconds"
+            )
         return self._judged(result, "failed", *words_of(first))
 
     def _offer(self, result: object) -> answer.Offer | None:
@@ -181,7 +184,11 @@ class Round:
         self._say("cut made, confirming over a fresh connection" if armed else "second run on the host")
 
         def waiting() -> None:
-            self._say(f"not reached; waiting until the host takes its isolation back ({GRACE:g} seconds more)" if armed else "not reached; one last try")
+            self._say(
+                f"not reached; waiting until the host takes its isolation back ({GRACE:g} seconds more)"
+                if armed
+                else "not reached; one last try"
+            )
 
         try:
             outcome = insist(lambda: self._attempt(armed), within, waiting)
@@ -214,7 +221,9 @@ class Round:
             self.reasons.insert(0, self._advice("the host took its isolation back, because nobody had confirmed it"))
             return ["failed"]
         if not verdict_of.confirmed(second):
-            self.reasons.insert(0, self._advice("the host did not accept the confirmation, and takes its isolation back"))
+            self.reasons.insert(
+                0, self._advice("the host did not accept the confirmation, and takes its isolation back")
+            )
             return ["failed"]
         return []
 
@@ -241,7 +250,9 @@ class Round:
         if not self.plan.isolates or never_started(error) or self.link.local:
             return self._judged({"unreachable": True}, "unknown", why)
         pause = self.plan.confirm_within + GRACE
-        self._say(f"the connection broke during the run; looking again in {pause:g} seconds, when the host must have taken back what it began")
+        self._say(
+            f"the connection broke during the run; looking again in {pause:g} seconds, when the host must have taken back what it began"
+        )
         time.sleep(pause)
         try:
             outcome = insist(lambda: self._attempt(False), _PATIENCE, lambda: None)
@@ -252,20 +263,29 @@ class Round:
             return self._judged({}, "unknown", why, printable(str(again), 600))
         if verdict_of.rolled_back(result):
             result["rolled_back"] = True
-            return self._judged(result, "failed", why, self._advice("the host took its isolation back, because nobody had confirmed it"))
+            return self._judged(
+                result, "failed", why, self._advice("the host took its isolation back, because nobody had confirmed it")
+            )
         said = words_of(outcome.answer) if answer.failed(outcome.answer) else []
-        return self._judged(result, "failed", why, "the first run was cut short; the host is reached again: run again", *said)
+        return self._judged(
+            result, "failed", why, "the first run was cut short; the host is reached again: run again", *said
+        )
 
     def _fetch(self, offer: answer.Offer) -> None:
         self._say(f"fetching {offer.bundle.size} bytes of evidence")
 
         def fetch(name: str, offset: int, length: int) -> object:
-            return self.link.run("evidence", "fetch", SNAPSHOT, piece={"bundle": name, "offset": offset, "length": length})
+            return self.link.run(
+                "evidence", "fetch", SNAPSHOT, piece={"bundle": name, "offset": offset, "length": length}
+            )
 
         try:
             if self._take(offer, fetch):
-                said = self.link.run("evidence", "finish", SNAPSHOT, received=self.evidence.received, checkpoint=self._checkpoint)
-                if isinstance(said, Mapping):
-                    self.evidence.discarded(said)
-        except AnsibleError as error:
-            self.evidence.reasons.append(f"the evidence could not be fetched whole and stays on the host: {printable(str(error), 600)}")
+                said = self.link.run(
+                    "evidence", "finish", SNAPSHOT, received=self.evidence.received, checkpoint=self._checkpoint
+                )
+                self.evidence.discarded(answer.plain(said)[0])
+        except (AnsibleError, AnswerError) as error:
+            self.evidence.reasons.append(
+                f"the evidence could not be fetched whole and stays on the host: {printable(str(error), 600)}"
+            )

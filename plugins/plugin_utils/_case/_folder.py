@@ -30,7 +30,11 @@ def check_case(name: str, case: object) -> str:
 def host_name(host: str) -> str:
     """An inventory name as the name of a folder: other characters as %XX, one name each, at most 128 characters."""
     name = "".join(
-        char if char in _ALLOWED and not (char in ".-" and index == 0) else "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogatepass"))
+        (
+            char
+            if char in _ALLOWED and not (char in ".-" and index == 0)
+            else "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogatepass"))
+        )
         for index, char in enumerate(host)
     )
     if len(name) > 128:
@@ -53,12 +57,18 @@ def place(chosen: str | None, environ: Mapping[str, str], job: bool = False) -> 
         return path
     advice = "name a folder on a volume that outlives the job"
     if chosen is None:
-        raise PolicyError("firebreak_cases_dir", None, "it has no default in an AWX job, whose home vanishes with the pod; " + advice)
+        raise PolicyError(
+            "firebreak_cases_dir", None, "it has no default in an AWX job, whose home vanishes with the pod; " + advice
+        )
     real = os.path.realpath(path)
     private = [environ[name] for name in _PRIVATE if environ.get(name)] + ["/runner", "/home/runner"]
     for folder in private:
         if os.path.commonpath([real, os.path.realpath(folder)]) == os.path.realpath(folder):
-            raise PolicyError("firebreak_cases_dir", chosen, f"it lies in the job's private folder {folder}, which vanishes with the job; {advice}")
+            raise PolicyError(
+                "firebreak_cases_dir",
+                chosen,
+                f"it lies in the job's private folder {folder}, which vanishes with the job; {advice}",
+            )
     return path
 
 
@@ -76,7 +86,9 @@ def private_folder(path: str) -> str:
             return path
     except OSError as error:
         raise CaseError(f"firebreak_cases_dir: {path!r} cannot be made: {error.strerror}") from error
-    raise CaseError(f"firebreak_cases_dir: {path!r} is a link or belongs to somebody else; a case must lie in a folder of your own")
+    raise CaseError(
+        f"firebreak_cases_dir: {path!r} is a link or belongs to somebody else; a case must lie in a folder of your own"
+    )
 
 
 class CaseFolder:

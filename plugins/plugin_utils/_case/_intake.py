@@ -55,7 +55,7 @@ class Arrival:
         view = memoryview(data)
         try:
             while view:
-                view = view[os.write(self._handle, view):]
+                view = view[os.write(self._handle, view) :]
         except OSError as error:
             raise self._failed(error) from error
 

@@ -38,7 +38,7 @@ def _tail(handle: int) -> tuple[records.Checkpoint, list[bytes], bool]:
         for index in range(len(lines) - 1, -1, -1):  # a record that lacks only its end is whole
             record = records.parse(lines[index])
             if record is not None:
-                return records.Checkpoint(int(str(record["seq"])), str(record["hash"])), lines[index + 1:], torn
+                return records.Checkpoint(int(str(record["seq"])), str(record["hash"])), lines[index + 1 :], torn
         if position == 0:
             return records.Checkpoint(0, records.START), lines, torn
         size = min(max(_BLOCK, len(data)), position)
@@ -49,7 +49,7 @@ def _tail(handle: int) -> tuple[records.Checkpoint, list[bytes], bool]:
 def _write(handle: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(handle, view):]
+        view = view[os.write(handle, view) :]
 
 
 class Ledger:
@@ -80,7 +80,9 @@ class Ledger:
             finally:
                 os.close(handle)
         except OSError as error:
-            raise CaseError(f"the ledger {self.path!r} cannot be written: {error.strerror}; nothing is done without it") from error
+            raise CaseError(
+                f"the ledger {self.path!r} cannot be written: {error.strerror}; nothing is done without it"
+            ) from error
         return after
 
     def _append(self, handle: int, entries: Sequence[records.Record], checkpoint: bool) -> records.Checkpoint:
@@ -88,7 +90,12 @@ class Ledger:
         data = b"\n" if unfinished else b""
         common: records.Record = {"time": records.now(), "case": self.case}
         for line in junk:
-            torn: records.Record = {**common, "event": "torn", "bytes": len(line), "sha256": hashlib.sha256(line).hexdigest()}
+            torn: records.Record = {
+                **common,
+                "event": "torn",
+                "bytes": len(line),
+                "sha256": hashlib.sha256(line).hexdigest(),
+            }
             sealed, at = records.seal(torn, at)
             data += sealed
         for entry in entries:

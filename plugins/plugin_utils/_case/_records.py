@@ -74,11 +74,16 @@ def _bounded(value: object) -> object:
     if isinstance(value, (int, float)):
         return value + 0
     if isinstance(value, Mapping):
-        return {str(key): "removed" if _SECRET.search(str(key)) else _bounded(item) for key, item in list(value.items())[:_ENTRIES]}
+        return {
+            str(key): "removed" if _SECRET.search(str(key)) else _bounded(item)
+            for key, item in list(value.items())[:_ENTRIES]
+        }
     if isinstance(value, Sequence):
         kept = [_bounded(item) for item in value[:_ENTRIES]]
         if len(value) > _ENTRIES:
-            kept.append(f"and {len(value) - _ENTRIES} more, all with SHA-256 {hashlib.sha256(repr(list(value)).encode()).hexdigest()}")
+            kept.append(
+                f"and {len(value) - _ENTRIES} more, all with SHA-256 {hashlib.sha256(repr(list(value)).encode()).hexdigest()}"
+            )
         return kept
     return _bounded(str(value))
 

@@ -123,7 +123,9 @@ def verify(folder: str, checkpoint: records.Checkpoint | None = None) -> Report:
         files.extend((entry, at.count) for entry in (produced if isinstance(produced, list) else []))
     else:
         if not met and checkpoint is not None:
-            problems.append(f"record {at.count + 1} is missing: the ledger ends after {at.count} records, the checkpoint knows {checkpoint.count}")
+            problems.append(
+                f"record {at.count + 1} is missing: the ledger ends after {at.count} records, the checkpoint knows {checkpoint.count}"
+            )
     torn += len(pending)
     listed = set()
     for entry, number in files:
@@ -131,6 +133,8 @@ def verify(folder: str, checkpoint: records.Checkpoint | None = None) -> Report:
         listed.add(name)
         if why:
             problems.append(why)
-    if not any(problem.startswith("record ") for problem in problems):  # else what the rest of the ledger lists is not known
+    if not any(
+        problem.startswith("record ") for problem in problems
+    ):  # else what the rest of the ledger lists is not known
         problems.extend(_unlisted(folder, listed))
     return Report(at.count, at.head, torn, problems)

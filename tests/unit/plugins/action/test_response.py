@@ -52,22 +52,37 @@ class Connection:
 
 def evidence(inline=True, **change):
     return {
-        "name": "20261124T042751.123Z-volatile.tar.gz", "sha256": hashlib.sha256(BUNDLE).hexdigest(), "size": len(BUNDLE),
-        "inline": base64.b64encode(BUNDLE).decode() if inline else None, "manifest": "20261124T042751.123Z-volatile.manifest.json",
-        "manifest_sha256": hashlib.sha256(MANIFEST).hexdigest(), "manifest_size": len(MANIFEST),
-        "manifest_inline": base64.b64encode(MANIFEST).decode() if inline else None, **change,
+        "name": "20261124T042751.123Z-volatile.tar.gz",
+        "sha256": hashlib.sha256(BUNDLE).hexdigest(),
+        "size": len(BUNDLE),
+        "inline": base64.b64encode(BUNDLE).decode() if inline else None,
+        "manifest": "20261124T042751.123Z-volatile.manifest.json",
+        "manifest_sha256": hashlib.sha256(MANIFEST).hexdigest(),
+        "manifest_size": len(MANIFEST),
+        "manifest_inline": base64.b64encode(MANIFEST).decode() if inline else None,
+        **change,
     }
 
 
 def contained(**more):
     return {
-        "changed": True, "verdict": "contained", "reasons": [], "timeline": [{"step": "ruleset in force", "at": 0.1}],
-        "steps": {"isolation": {"changed": True, "proof": {"rollback": "systemd timer", "confirmed": None}}}, **more,
+        "changed": True,
+        "verdict": "contained",
+        "reasons": [],
+        "timeline": [{"step": "ruleset in force", "at": 0.1}],
+        "steps": {"isolation": {"changed": True, "proof": {"rollback": "systemd timer", "confirmed": None}}},
+        **more,
     }
 
 
 def accepted(value=True, **more):
-    return {"changed": False, "verdict": "contained", "discarded": True, "steps": {"isolation": {"proof": {"confirmed": value}}}, **more}
+    return {
+        "changed": False,
+        "verdict": "contained",
+        "discarded": True,
+        "steps": {"isolation": {"proof": {"confirmed": value}}},
+        **more,
+    }
 
 
 class Host:
@@ -104,16 +119,26 @@ class Fixture:
 
     def run(self, plugin, host, arguments=None, check=False, **variables):
         task = SimpleNamespace(
-            args={"case": "INC-1"} if arguments is None else arguments, check_mode=check, async_val=0, no_log=False, delegate_to=None,
+            args={"case": "INC-1"} if arguments is None else arguments,
+            check_mode=check,
+            async_val=0,
+            no_log=False,
+            delegate_to=None,
             action="firebreak.response.test",
         )
         templar = SimpleNamespace(template=lambda value: value)
         action = plugin.ActionModule(task, self.connection, None, None, templar, None)
         action._execute_module = host
         action._early_needs_tmp_path = lambda: False
-        action._display = SimpleNamespace(display=lambda text, stderr: self.shown.append(text), warning=self.shown.append)
+        action._display = SimpleNamespace(
+            display=lambda text, stderr: self.shown.append(text), warning=self.shown.append
+        )
         variables = {
-            "inventory_hostname": "web07", "group_names": ["web"], "ansible_play_hosts_all": ["web07"], "firebreak_cases_dir": self.cases, **variables
+            "inventory_hostname": "web07",
+            "group_names": ["web"],
+            "ansible_play_hosts_all": ["web07"],
+            "firebreak_cases_dir": self.cases,
+            **variables,
         }
         return action.run(task_vars=variables)
 
@@ -125,7 +150,9 @@ class Fixture:
         return [record["event"] for record in self.ledger()]
 
     def files(self):
-        return sorted(name for _place, _folders, names in os.walk(os.path.join(self.cases, "INC-1", "evidence")) for name in names)
+        return sorted(
+            name for _place, _folders, names in os.walk(os.path.join(self.cases, "INC-1", "evidence")) for name in names
+        )
 
     def verified(self):
         return verify(os.path.join(self.cases, "INC-1")).problems == []
@@ -136,7 +163,9 @@ def site(tmp_path, monkeypatch):
     return Fixture(tmp_path, monkeypatch)
 
 
-UNREACHED = AnsibleConnectionFailure("Failed to connect to the host via ssh: ssh: connect to host 10.0.0.7 port 22: Connection timed out")
+UNREACHED = AnsibleConnectionFailure(
+    "Failed to connect to the host via ssh: ssh: connect to host 10.0.0.7 port 22: Connection timed out"
+)
 BROKEN = AnsibleConnectionFailure("Failed to connect to the host via ssh: Shared connection to 10.0.0.7 closed.")
 
 
@@ -165,7 +194,9 @@ def test_the_prefix_of_check_mode_stands_once(site):
     assert site.run(contain, Host([contained()]), check=True)["verdict"] == "would_be contained"
 
 
-@pytest.mark.parametrize("arguments", [{}, {"case": "../x"}, {"case": "INC-1", "allow": ["nonsense"]}, {"case": "INC-1", "bogus": 1}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"case": "../x"}, {"case": "INC-1", "allow": ["nonsense"]}, {"case": "INC-1", "bogus": 1}]
+)
 def test_bad_input_is_refused_before_the_connection(site, arguments):
     host = Host([contained()])
     result = site.run(contain, host, arguments)
@@ -198,8 +229,12 @@ def test_a_protected_host_may_be_released(site):
 
 def test_delegation_is_refused(site):
     host = Host([contained()])
-    task = SimpleNamespace(args={"case": "X"}, check_mode=False, async_val=0, no_log=False, delegate_to="other", action="x")
-    action = contain.ActionModule(task, site.connection, None, None, SimpleNamespace(template=lambda value: value), None)
+    task = SimpleNamespace(
+        args={"case": "X"}, check_mode=False, async_val=0, no_log=False, delegate_to="other", action="x"
+    )
+    action = contain.ActionModule(
+        task, site.connection, None, None, SimpleNamespace(template=lambda value: value), None
+    )
     action._early_needs_tmp_path = lambda: False
     action._execute_module = host
     assert "delegate_to" in action.run(task_vars={})["msg"] and not host.calls
@@ -247,7 +282,9 @@ def test_without_an_accepted_confirmation_nothing_is_contained(site, value):
 
 
 def test_an_unchanged_isolation_that_waits_for_nothing_needs_no_second_run(site):
-    host = Host([{"changed": False, "verdict": "contained", "reasons": [], "proof": {"rollback": None, "confirmed": True}}])
+    host = Host(
+        [{"changed": False, "verdict": "contained", "reasons": [], "proof": {"rollback": None, "confirmed": True}}]
+    )
     result = site.run(isolation, host)
     assert (result["verdict"], host.phases) == ("contained", ["apply"])
 
@@ -270,14 +307,26 @@ def test_a_module_that_cannot_be_run_is_failed(site):
     assert result["verdict"] == "failed" and "Missing sudo password" in result["reasons"][0]
 
 
-@pytest.mark.parametrize("answer", [None, [], "contained", {}, {"verdict": {"a": 1}}, {"verdict": "contained", "reasons": {"x": 1}, "steps": 7, "proof": []}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        [],
+        "contained",
+        {},
+        {"verdict": {"a": 1}},
+        {"verdict": "contained", "reasons": {"x": 1}, "steps": 7, "proof": []},
+    ],
+)
 def test_an_answer_of_any_form_ends_in_a_verdict_and_a_record(site, answer):
     result = site.run(contain, Host([answer], [answer]))
     assert result["verdict"] in ("unknown", "failed", "partial", "contained") and isinstance(result["reasons"], list)
     assert site.events()[-1] == "checkpoint" and site.verified()
 
 
-@pytest.mark.parametrize("change", [{"sha256": "0" * 64}, {"size": 7}, {"manifest_sha256": "0" * 64}, {"name": "../x"}, {"inline": "%%%"}])
+@pytest.mark.parametrize(
+    "change", [{"sha256": "0" * 64}, {"size": 7}, {"manifest_sha256": "0" * 64}, {"name": "../x"}, {"inline": "%%%"}]
+)
 def test_evidence_that_is_not_what_was_announced_is_never_success_and_stays_on_the_host(site, change):
     host = Host([contained(evidence={**evidence(), **change})], [accepted()])
     result = site.run(contain, host)
@@ -291,7 +340,7 @@ def test_large_evidence_is_fetched_in_pieces_after_the_confirmation_and_then_rem
 
     def fetch(arguments):
         piece = arguments["_piece"]
-        data = content[piece["bundle"]][piece["offset"]:piece["offset"] + min(4, piece["length"])]
+        data = content[piece["bundle"]][piece["offset"] : piece["offset"] + min(4, piece["length"])]
         return {"piece": {"offset": piece["offset"], "data": base64.b64encode(data).decode()}}
 
     host = Host([contained(evidence=evidence(False))], [accepted(), {"discarded": True}], [fetch])
@@ -299,11 +348,17 @@ def test_large_evidence_is_fetched_in_pieces_after_the_confirmation_and_then_rem
     assert result["verdict"] == "contained" and result["evidence"]["host_copy"] == "removed"
     assert [name for name, _arguments in host.calls] == ["contain", "contain"] + ["snapshot"] * 4
     assert host.calls[-1][1]["_received"]["name"] == evidence()["name"]
-    assert site.files() == [os.path.basename(result["evidence"][key]) for key in ("manifest", "path")] and site.verified()
+    assert (
+        site.files() == [os.path.basename(result["evidence"][key]) for key in ("manifest", "path")] and site.verified()
+    )
 
 
 def test_evidence_that_ends_too_early_is_kept_as_rejected(site):
-    host = Host([contained(evidence=evidence(False))], [accepted()], [{"piece": {"offset": 0, "data": base64.b64encode(b"bun").decode()}}])
+    host = Host(
+        [contained(evidence=evidence(False))],
+        [accepted()],
+        [{"piece": {"offset": 0, "data": base64.b64encode(b"bun").decode()}}],
+    )
     result = site.run(contain, host)
     assert result["verdict"] == "partial" and host.phases[-1] == "fetch"
     assert all(name.endswith(".rejected") for name in site.files()) and site.verified()
@@ -315,7 +370,12 @@ def test_a_host_lost_while_evidence_is_fetched_is_partial(site):
 
 
 def test_a_partial_snapshot_says_what_is_missing(site):
-    taken = {"changed": False, "outcome": "partial", "missing": [{"collector": "firewall", "why": "took too long"}], "evidence": evidence()}
+    taken = {
+        "changed": False,
+        "outcome": "partial",
+        "missing": [{"collector": "firewall", "why": "took too long"}],
+        "evidence": evidence(),
+    }
     result = site.run(snapshot, Host([taken], [{"discarded": True}]))
     assert (result["outcome"], result["failed"], result["reasons"]) == ("partial", True, ["firewall: took too long"])
 
@@ -334,7 +394,9 @@ def test_a_local_connection_is_not_reset_and_its_transport_is_told(site):
 
 
 def test_the_ledger_says_who_did_what_with_what(site):
-    site.run(contain, Host([contained()], [accepted()]), firebreak_autonomy="terminate", awx_job_id=7, awx_user_name="ann")
+    site.run(
+        contain, Host([contained()], [accepted()]), firebreak_autonomy="terminate", awx_job_id=7, awx_user_name="ann"
+    )
     # In an AWX job the folder must be one that outlives it; a temporary folder is none of the job's own.
     record = site.ledger()[0]
     assert record["actor"]["awx"] == {"job": "7", "user": "ann"} and record["arguments"]["autonomy"] == "terminate"

@@ -15,13 +15,30 @@ from ansible_collections.firebreak.response.plugins.plugin_utils import _verdict
 from ansible_collections.firebreak.response.plugins.plugin_utils._errors import AnswerError
 
 GOOD = {
-    "name": "20261124T042751.123Z-volatile.tar.gz", "sha256": "a" * 64, "size": 3, "inline": base64.b64encode(b"abc").decode(),
-    "manifest": "20261124T042751.123Z-volatile.manifest.json", "manifest_sha256": "b" * 64, "manifest_size": 2, "manifest_inline": None,
+    "name": "20261124T042751.123Z-volatile.tar.gz",
+    "sha256": "a" * 64,
+    "size": 3,
+    "inline": base64.b64encode(b"abc").decode(),
+    "manifest": "20261124T042751.123Z-volatile.manifest.json",
+    "manifest_sha256": "b" * 64,
+    "manifest_size": 2,
+    "manifest_inline": None,
 }
 
 
 @pytest.mark.parametrize(
-    "raw", ["\x1b[2J", "a\u202egnp.exe", "zero\u200bwidth", "\ud800", "tag\U000e0041", "line\nfeed", "bell\x07", "\x9b31m", "sep\u2028x"]
+    "raw",
+    [
+        "\x1b[2J",
+        "a\u202egnp.exe",
+        "zero\u200bwidth",
+        "\ud800",
+        "tag\U000e0041",
+        "line\nfeed",
+        "bell\x07",
+        "\x9b31m",
+        "sep\u2028x",
+    ],
 )
 def test_nothing_that_steers_gets_out(raw):
     shown = text.printable(raw)
@@ -51,8 +68,18 @@ def test_numbers_that_json_does_not_know_do_not_get_out():
 
 def test_an_answer_cannot_steer_ansible():
     hostile = {
-        "ansible_facts": {"ansible_connection": "local"}, "add_host": {"host_name": "x"}, "rc": 0, "failed": False, "unreachable": True, "msg": "\x1b",
-        "_ansible_no_log": True, "skipped": True, "results": [], "warnings": ["w"], "ledger": {"count": 0}, "verdict": "contained",
+        "ansible_facts": {"ansible_connection": "local"},
+        "add_host": {"host_name": "x"},
+        "rc": 0,
+        "failed": False,
+        "unreachable": True,
+        "msg": "\x1b",
+        "_ansible_no_log": True,
+        "skipped": True,
+        "results": [],
+        "warnings": ["w"],
+        "ledger": {"count": 0},
+        "verdict": "contained",
     }
     assert answer.plain(hostile)[0] == {"verdict": "contained"}
 
@@ -64,13 +91,17 @@ def test_what_is_no_result_is_refused(raw):
     assert answer.failed(raw)
 
 
-@pytest.mark.parametrize(("raw", "kept"), [("/usr/bin/python3.11", True), ("python; rm -rf /", False), ({"a": 1}, False)])
+@pytest.mark.parametrize(
+    ("raw", "kept"), [("/usr/bin/python3.11", True), ("python; rm -rf /", False), ({"a": 1}, False)]
+)
 def test_only_a_plain_interpreter_path_is_a_fact(raw, kept):
     facts = answer.interpreter({"ansible_facts": {"discovered_interpreter_python": raw, "x": 1}})
     assert facts == ({"ansible_facts": {"discovered_interpreter_python": raw}} if kept else {})
 
 
-@pytest.mark.parametrize("raw", [{"x": 1}, ["contained"], None, 7, "CONTAINED", "contained\n", "would_be would_be contained"])
+@pytest.mark.parametrize(
+    "raw", [{"x": 1}, ["contained"], None, 7, "CONTAINED", "contained\n", "would_be would_be contained"]
+)
 def test_a_verdict_that_is_no_known_word_is_unknown(raw):
     assert verdict.word(raw) == "unknown"
 
@@ -84,9 +115,26 @@ def test_a_good_offer_is_read():
 @pytest.mark.parametrize(
     "change",
     [
-        {"name": "../../etc/cron.d/x"}, {"name": "/etc/x"}, {"name": ""}, {"name": {"a": 1}}, {"name": "a\nb"}, {"name": "a" * 200}, {"name": ".x"},
-        {"sha256": "A" * 64}, {"sha256": "a"}, {"sha256": None}, {"size": -1}, {"size": True}, {"size": "3"}, {"size": 2**60}, {"inline": "***"},
-        {"inline": {}}, {"inline": "A" * 9000000}, {"manifest": "x/y"}, {"manifest_size": 2**40}, {"manifest_sha256": 1},
+        {"name": "../../etc/cron.d/x"},
+        {"name": "/etc/x"},
+        {"name": ""},
+        {"name": {"a": 1}},
+        {"name": "a\nb"},
+        {"name": "a" * 200},
+        {"name": ".x"},
+        {"sha256": "A" * 64},
+        {"sha256": "a"},
+        {"sha256": None},
+        {"size": -1},
+        {"size": True},
+        {"size": "3"},
+        {"size": 2**60},
+        {"inline": "***"},
+        {"inline": {}},
+        {"inline": "A" * 9000000},
+        {"manifest": "x/y"},
+        {"manifest_size": 2**40},
+        {"manifest_sha256": 1},
     ],
 )
 def test_a_hostile_offer_is_refused(change):
@@ -103,8 +151,14 @@ def test_an_offer_that_is_no_mapping_is_refused(raw):
 @pytest.mark.parametrize(
     "raw",
     [
-        None, {}, {"piece": 1}, {"piece": {"offset": 1, "data": "YWJj"}}, {"piece": {"offset": 0, "data": ""}}, {"piece": {"offset": 0, "data": None}},
-        {"piece": {"offset": 0, "data": "YWJjZA=="}}, {"piece": {"offset": 0, "data": "A" * 9000000}},
+        None,
+        {},
+        {"piece": 1},
+        {"piece": {"offset": 1, "data": "YWJj"}},
+        {"piece": {"offset": 0, "data": ""}},
+        {"piece": {"offset": 0, "data": None}},
+        {"piece": {"offset": 0, "data": "YWJjZA=="}},
+        {"piece": {"offset": 0, "data": "A" * 9000000}},
     ],
 )
 def test_a_piece_that_was_not_asked_for_is_refused(raw):
@@ -117,11 +171,26 @@ def test_a_piece_is_read():
 
 
 def test_two_runs_become_one_result():
-    first = {"changed": True, "reasons": ["a"], "timeline": [{"step": "cut", "at": 0.1}], "proof": {"ruleset": True, "confirmed": None}, "diff": [1]}
-    second = {"changed": False, "reasons": ["a", "b"], "timeline": [{"step": "look", "at": 3.0}], "proof": {"confirmed": True}, "diff": [2]}
+    first = {
+        "changed": True,
+        "reasons": ["a"],
+        "timeline": [{"step": "cut", "at": 0.1}],
+        "proof": {"ruleset": True, "confirmed": None},
+        "diff": [1],
+    }
+    second = {
+        "changed": False,
+        "reasons": ["a", "b"],
+        "timeline": [{"step": "look", "at": 3.0}],
+        "proof": {"confirmed": True},
+        "diff": [2],
+    }
     assert verdict.merge(first, second) == {
-        "changed": True, "reasons": ["a", "b"], "timeline": [{"step": "cut", "at": 0.1}, {"step": "look", "at": 3.0, "run": 2}],
-        "proof": {"ruleset": True, "confirmed": True}, "diff": [1],
+        "changed": True,
+        "reasons": ["a", "b"],
+        "timeline": [{"step": "cut", "at": 0.1}, {"step": "look", "at": 3.0, "run": 2}],
+        "proof": {"ruleset": True, "confirmed": True},
+        "diff": [1],
     }
 
 

@@ -26,7 +26,10 @@ def make(arguments, variables):
 
 
 def test_the_policy_fills_in_and_the_task_wins():
-    found = make({"confirm_within": 30}, {"firebreak_case": "INC-1", "firebreak_confirm_within": 90, "firebreak_autonomy": "report"})
+    found = make(
+        {"confirm_within": 30},
+        {"firebreak_case": "INC-1", "firebreak_confirm_within": 90, "firebreak_autonomy": "report"},
+    )
     assert found.sent == {"case": "INC-1", "confirm_within": 30, "autonomy": "report"}
     assert found.full["allow"] == []
 
@@ -43,10 +46,20 @@ def test_the_monitoring_systems_are_the_allow_list():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("firebreak_max_hosts", "many"), ("firebreak_max_hosts", 0), ("firebreak_max_hosts", True), ("firebreak_confirm_within", -1),
-        ("firebreak_confirm_within", 1.5), ("firebreak_autonomy", "kill"), ("firebreak_protected_hosts", {"a": 1}),
-        ("firebreak_protected_hosts", [1]), ("firebreak_monitoring_systems", [""]), ("firebreak_cases_dir", []), ("firebreak_case", "a/b"),
-        ("firebreak_case", ".."), ("firebreak_monitoring_systems", ["nonsense"]), ("firebreak_management", ["10.0.0.300"]),
+        ("firebreak_max_hosts", "many"),
+        ("firebreak_max_hosts", 0),
+        ("firebreak_max_hosts", True),
+        ("firebreak_confirm_within", -1),
+        ("firebreak_confirm_within", 1.5),
+        ("firebreak_autonomy", "kill"),
+        ("firebreak_protected_hosts", {"a": 1}),
+        ("firebreak_protected_hosts", [1]),
+        ("firebreak_monitoring_systems", [""]),
+        ("firebreak_cases_dir", []),
+        ("firebreak_case", "a/b"),
+        ("firebreak_case", ".."),
+        ("firebreak_monitoring_systems", ["nonsense"]),
+        ("firebreak_management", ["10.0.0.300"]),
         ("firebreak_management", ["10.0.0.1/24"]),
     ],
 )
@@ -56,7 +69,9 @@ def test_a_bad_value_names_its_variable(name, value):
 
 
 def test_a_list_may_come_from_the_command_line_as_a_string():
-    assert policy.read({"firebreak_protected_hosts": "db01, db02"}, lambda raw: raw, SPEC) == {"firebreak_protected_hosts": ["db01", "db02"]}
+    assert policy.read({"firebreak_protected_hosts": "db01, db02"}, lambda raw: raw, SPEC) == {
+        "firebreak_protected_hosts": ["db01", "db02"]
+    }
 
 
 def test_a_template_that_cannot_be_rendered_names_its_variable():
@@ -72,7 +87,10 @@ def test_a_missing_case_names_option_and_variable():
         make({}, {})
 
 
-@pytest.mark.parametrize("arguments", [{"_phase": "finish"}, {"alow": []}, {"confirm_within": "soon"}, {"confirm_within": 1}, {"autonomy": "kill"}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"_phase": "finish"}, {"alow": []}, {"confirm_within": "soon"}, {"confirm_within": 1}, {"autonomy": "kill"}],
+)
 def test_options_that_cannot_be_are_refused_by_name(arguments):
     with pytest.raises(PolicyError, match=next(iter(arguments))):
         make({"case": "X", **arguments}, {})

@@ -41,7 +41,12 @@ def test_addresses_stay_as_they_are():
 
 def test_a_name_becomes_all_its_addresses_in_order_and_is_asked_once(names):
     assert resolve.resolve("allow", ["siem.example.com 6514/tcp", "siem.example.com 22/tcp in"]) == [
-        "10.0.0.5 6514/tcp", "10.0.0.9 6514/tcp", "2001:db8::9 6514/tcp", "10.0.0.5 22/tcp in", "10.0.0.9 22/tcp in", "2001:db8::9 22/tcp in",
+        "10.0.0.5 6514/tcp",
+        "10.0.0.9 6514/tcp",
+        "2001:db8::9 6514/tcp",
+        "10.0.0.5 22/tcp in",
+        "10.0.0.9 22/tcp in",
+        "2001:db8::9 22/tcp in",
     ]
     assert names == ["siem.example.com"]
 
@@ -49,9 +54,25 @@ def test_a_name_becomes_all_its_addresses_in_order_and_is_asked_once(names):
 @pytest.mark.parametrize(
     "entry",
     [
-        "", "10.0.0.5", "10.0.0.5 514", "10.0.0.5 514/sctp", "10.0.0.5 0/tcp", "10.0.0.5 65536/tcp", "10.0.0.5 514/udp out", "10.0.0.300 514/udp",
-        "10.0.0.1/24 514/udp", "bad_.. 1/tcp", "missing.example.com 1/tcp", "none.example.com 1/tcp", "self.example.com 1/tcp", "fe80::1%eth0/64 1/tcp",
-        "a" * 70 + ".com 1/tcp", "siem.example.com/24 1/tcp", "10.0.0.5 514/udp; drop", "ü.example 1/tcp", "10.0.0.5 ５１/tcp",
+        "",
+        "10.0.0.5",
+        "10.0.0.5 514",
+        "10.0.0.5 514/sctp",
+        "10.0.0.5 0/tcp",
+        "10.0.0.5 65536/tcp",
+        "10.0.0.5 514/udp out",
+        "10.0.0.300 514/udp",
+        "10.0.0.1/24 514/udp",
+        "bad_.. 1/tcp",
+        "missing.example.com 1/tcp",
+        "none.example.com 1/tcp",
+        "self.example.com 1/tcp",
+        "fe80::1%eth0/64 1/tcp",
+        "a" * 70 + ".com 1/tcp",
+        "siem.example.com/24 1/tcp",
+        "10.0.0.5 514/udp; drop",
+        "ü.example 1/tcp",
+        "10.0.0.5 ５１/tcp",
     ],
 )
 def test_a_bad_entry_is_named_with_its_option(entry):

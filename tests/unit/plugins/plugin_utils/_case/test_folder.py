@@ -10,7 +10,12 @@ import hashlib
 import os
 
 import pytest
-from ansible_collections.firebreak.response.plugins.plugin_utils._case._folder import CaseFolder, check_case, host_name, place
+from ansible_collections.firebreak.response.plugins.plugin_utils._case._folder import (
+    CaseFolder,
+    check_case,
+    host_name,
+    place,
+)
 from ansible_collections.firebreak.response.plugins.plugin_utils._case._intake import Arrival
 from ansible_collections.firebreak.response.plugins.plugin_utils._errors import CaseError, PolicyError
 
@@ -26,7 +31,9 @@ def test_a_good_case_name_stays(case):
     assert check_case("case", case) == case
 
 
-@pytest.mark.parametrize("host", ["../../etc", "..", ".", "", "a/b", "a b", "web\n", "ü", "%2E", "-rf", "a" * 300, "\ud800"])
+@pytest.mark.parametrize(
+    "host", ["../../etc", "..", ".", "", "a/b", "a b", "web\n", "ü", "%2E", "-rf", "a" * 300, "\ud800"]
+)
 def test_a_host_name_is_one_harmless_folder(host):
     name = host_name(host)
     assert name and len(name) <= 128 and name.isascii() and "/" not in name and name[0] not in ".-"

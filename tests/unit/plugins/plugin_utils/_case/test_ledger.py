@@ -97,7 +97,9 @@ def test_a_cut_tail_shows_only_against_a_checkpoint(case):
     at = fill(case)
     rewrite(case, lines(case)[:3])
     assert verify(str(case)).problems == []
-    assert verify(str(case), at).problems == ["record 4 is missing: the ledger ends after 3 records, the checkpoint knows 5"]
+    assert verify(str(case), at).problems == [
+        "record 4 is missing: the ledger ends after 3 records, the checkpoint knows 5"
+    ]
 
 
 def test_a_ledger_written_anew_shows_against_a_checkpoint(case):
@@ -214,7 +216,11 @@ def test_killed_writers_leave_a_ledger_that_goes_on(case):
 def test_a_named_file_must_be_what_arrived(case):
     (case / "evidence").mkdir()
     (case / "evidence" / "a.tar.gz").write_bytes(b"abc")
-    entry = {"path": "evidence/a.tar.gz", "size": 3, "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
+    entry = {
+        "path": "evidence/a.tar.gz",
+        "size": 3,
+        "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    }
     ledger_of(case).append([{"event": "received", "produced": [entry]}])
     assert verify(str(case)).problems == []
     (case / "evidence" / "a.tar.gz").write_bytes(b"abd")
@@ -232,7 +238,9 @@ def test_a_file_that_no_record_names_is_found(case):
 
 
 def test_arguments_hold_no_secret_and_no_bulk():
-    shown = records.arguments({"case": "X", "_phase": "apply", "api_token": "s3", "allow": ["a"] * 60, "d": {"password": "p"}}, False)
+    shown = records.arguments(
+        {"case": "X", "_phase": "apply", "api_token": "s3", "allow": ["a"] * 60, "d": {"password": "p"}}, False
+    )
     assert "_phase" not in shown and shown["d"] == {"password": "removed"} and len(shown["allow"]) == 51
     assert records.arguments({"api_token": "s3"}, False) != {"api_token": "s3"}
     assert records.arguments({"case": "X"}, True) == "removed: no_log"
