@@ -127,9 +127,18 @@ class Iptables:
                 raise HostError("{0}-restore refuses the rules".format(program))
 
     def tables(self) -> dict[str, list[str]]:
-        """The tables that exist before us, by program, so that those that our calls make can go again."""
-        return {program: sorted(line[1:].strip() for line in save.splitlines() if line.startswith("*"))
-                for program, save in self._saves().items()}
+        """Tables and chains ("filter", "filter/INPUT") that exist before us, by program: what our calls make goes again."""
+        found = {}
+        for program, save in self._saves().items():
+            names, table = [], ""
+            for line in save.splitlines():
+                if line.startswith("*"):
+                    table = line[1:].strip()
+                    names.append(table)
+                elif line.startswith(":"):
+                    names.append("{0}/{1}".format(table, line[1:].split(" ")[0]))
+            found[program] = names
+        return found
 
     def back(self, rules: dict[str, str] | None, tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back `rules`, or no isolation; each may fail where there is nothing to remove."""
@@ -143,10 +152,17 @@ class Iptables:
             return steps
         for program in self.programs:
             family = "ip6" if self._family(program) == 6 else "ip"
-            for table in ("mangle", "filter"):
-                if table not in tables.get(program, [table]):
+            known = tables.get(program)
+            if known is None:
+                continue
+            for table, builtins in _iptables.BUILTINS:
+                if table not in known:
+                    gone = [("table", [table], "")]
+                else:
+                    gone = [("chain", [table, chain], chain) for chain in builtins if table + "/" + chain not in known]
+                for kind, names, chain in gone:
                     steps.append({
-                        "argv": [self.nft, "delete", "table", family, table], "may_fail": True,
+                        "argv": [self.nft, "delete", kind, family, *names], "may_fail": True, "chain": chain,
                         "if_empty": [program + "-save", "-t", table]})
         return steps
 

@@ -23,6 +23,11 @@ HOOKS = (
     ("filter", "OUTPUT", "FIREBREAK-OUTPUT"),
     ("mangle", "POSTROUTING", "FIREBREAK-LEAVING"),
 )
+# The built-in chains that iptables-nft makes when it first touches a table.
+BUILTINS = (
+    ("mangle", ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")),
+    ("filter", ("INPUT", "FORWARD", "OUTPUT")),
+)
 _CASE = re.compile(r'--comment "?case ([A-Za-z0-9._-]{1,64})"?')
 _ANSWER = " ! --tcp-flags SYN,ACK SYN"
 

@@ -37,13 +37,15 @@ def start_of(pid: int) -> int | None:
         return None
 
 
-def empty(argv: list[str]) -> bool:
-    """Whether iptables-save shows a table with neither rules, chains nor policies of somebody."""
+def empty(argv: list[str], chain: str) -> bool:
+    """Whether iptables-save shows nothing of anybody's in a table, or in one built-in chain of it where `chain` is given."""
     try:
-        done = subprocess.run(argv, stdout=subprocess.PIPE, env=_ENVIRONMENT, timeout=20, check=False)
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_ENVIRONMENT, timeout=20, check=False)
     except (OSError, subprocess.SubprocessError):
         return False
     lines = done.stdout.decode("utf-8", "replace").splitlines()
+    if chain:
+        lines = [line for line in lines if line.startswith((":" + chain + " ", "-A " + chain + " "))]
     return done.returncode == 0 and not any(
         line.startswith("-A ") or (line.startswith(":") and " ACCEPT " not in line) for line in lines)
 
@@ -53,7 +55,7 @@ def perform(steps: list[dict[str, object]]) -> int:
     failed = 0
     for step in steps:
         check = step.get("if_empty")
-        if isinstance(check, list) and not empty(check):
+        if isinstance(check, list) and not empty(check, str(step.get("chain", ""))):
             continue
         argv = step["argv"]
         if not isinstance(argv, list):
