@@ -101,6 +101,9 @@ class Iptables:
     def _family(program: str) -> int:
         return 6 if "ip6" in os.path.basename(program) else 4
 
+    def _nft_family(self, program: str) -> str:
+        return "ip6" if self._family(program) == 6 else "ip"
+
     def trial(self, rules: dict[str, str]) -> Trial:
         """What these rules look like once loaded, from a private network."""
         fresh = {program: _unjumped(text) for program, text in rules.items()}
@@ -128,16 +131,22 @@ class Iptables:
 
     def tables(self) -> dict[str, list[str]]:
         """Tables and chains ("filter", "filter/INPUT") that exist before us, by program: what our calls make goes again."""
-        found = {}
-        for program, save in self._saves().items():
-            names, table = [], ""
-            for line in save.splitlines():
-                if line.startswith("*"):
-                    table = line[1:].strip()
-                    names.append(table)
-                elif line.startswith(":"):
-                    names.append("{0}/{1}".format(table, line[1:].split(" ")[0]))
-            found[program] = names
+        if self.legacy or self.nft is None:  # iptables-save shows built-in chains that do not exist yet
+            return {}
+        status, text, _error = run([self.nft, "list", "chains"])
+        if status != 0:
+            return {}
+        found: dict[str, list[str]] = {program: [] for program in self.programs}
+        names: list[str] = []
+        table = ""
+        for line in text.splitlines():
+            words = line.split()
+            if words[:1] == ["table"] and len(words) > 2:
+                table = words[2]
+                names = next((found[program] for program in self.programs if self._nft_family(program) == words[1]), [])
+                names.append(table)
+            elif words[:1] == ["chain"] and len(words) > 1:
+                names.append("{0}/{1}".format(table, words[1]))
         return found
 
     def back(self, rules: dict[str, str] | None, tables: dict[str, list[str]]) -> list[dict[str, object]]:
@@ -151,7 +160,7 @@ class Iptables:
         if self.legacy or self.nft is None:
             return steps
         for program in self.programs:
-            family = "ip6" if self._family(program) == 6 else "ip"
+            family = self._nft_family(program)
             known = tables.get(program)
             if known is None:
                 continue

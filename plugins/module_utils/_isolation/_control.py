@@ -11,9 +11,10 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from .._errors import HostError
+from .._errors import HostError, OptionError
 from .._host._sock_diag import destroy
 from .._host._sockets import own_addresses, read_sockets
+from .._host._workdir import Workdir, cases
 from . import _backends
 from ._policy import Plan, from_dict
 from ._rollback import Rollback, disarm
@@ -21,7 +22,6 @@ from ._rollback import Rollback, disarm
 if TYPE_CHECKING:
     from .._host._session import Session
     from .._host._sockets import Socket
-    from .._host._workdir import Workdir
     from ._commands import Trial
 
 # States of TCP in which nothing can be delivered any more, or nothing ever was.
@@ -65,26 +65,38 @@ class Isolation:
         self.state = state if isinstance(state, dict) else {}
         engine, reason = _backends.choose(self.wanted, self.root)
         before = engine.live()
-        if not before and (self.state or self.wanted != "iptables"):
-            for name in ("iptables", "nftables"):
-                if name == engine.name or (name == "iptables" and self.state.get("backend") != name):
-                    continue
+        if not before:
+            # The kernel's nftables answers at once; iptables is asked only where a work folder speaks of it.
+            name = "nftables" if engine.name == "iptables" else "iptables"
+            if name == "nftables" or "iptables" in self._recorded():
                 try:
                     other, _reason = _backends.choose(name, self.root)
+                    before = other.live()
                 except HostError:
-                    continue
-                found = other.live()
-                if found:
-                    if self.wanted == engine.name:
-                        raise HostError("backend: this host is isolated with {0}; release it before taking {1}".format(
-                            other.name, engine.name))
-                    engine, before, reason = other, found, "the isolation in force uses it"
+                    before = ""
+                if before and self.wanted == engine.name:
+                    raise HostError("backend: this host is isolated with {0}; release it before taking {1}. Nothing was changed".format(
+                        other.name, engine.name))
+                if before:
+                    engine, reason = other, "the isolation in force uses it"
         self._engine, self.before = engine, before
         self.backend, self.backend_reason = engine.name, reason
         holder = engine.holder(before)
         if holder and holder != self.work.case:
             raise HostError("case {0} holds the isolation of this host; release it there first. Nothing was changed".format(holder))
         return engine
+
+    def _recorded(self) -> list[object]:
+        """The backends that the work folders of this host speak of."""
+        found = []
+        for case in cases(self.work.root):
+            try:
+                state = Workdir(case, self.work.root, writable=False).read().get("isolation")
+            except (HostError, OptionError):
+                continue
+            if isinstance(state, dict):
+                found.append(state.get("backend"))
+        return found
 
     def inspect(self) -> None:
         """Read what is in force and what should be. On a host that is not isolated nothing is waited for."""

@@ -48,6 +48,8 @@ def _short(network: Network) -> str:
 def parse_network(option: str, value: str, entry: str | None = None) -> Network:
     """An address or network of one family. Raises PolicyError: also for what is everything, a host name, or has host bits."""
     shown = value if entry is None else entry
+    if "%" in value:
+        raise PolicyError(option, shown, "write a link-local address without its zone")
     try:
         network = ipaddress.ip_network(value)
     except ValueError as error:

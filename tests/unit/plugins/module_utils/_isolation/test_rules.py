@@ -1,0 +1,66 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Rules as text, and what listings tell."""
+
+from __future__ import annotations
+
+from ansible_collections.firebreak.response.plugins.module_utils._host._session import Session
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _iptables, _nftables
+from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import make_plan
+from ansible_collections.firebreak.response.plugins.module_utils._isolation._run import judge
+
+SSH = Session("10.0.0.1", 40000, "10.0.0.2", 2222, "sshd-socket", [1])
+
+
+def plan(*allow: str):
+    return make_plan(SSH, list(allow), [], [], "ssh")
+
+
+def test_no_rule_asks_connection_tracking():
+    text = _nftables.render(plan("10.0.0.5 443/tcp"), "INC-1") + _iptables.render(plan("10.0.0.5 443/tcp"), "INC-1", 4, "")
+    assert "ct state" not in text and "conntrack" not in text and "-m state" not in text
+
+
+def test_a_thousand_networks_are_few_nftables_rules():
+    many = _nftables.render(plan(*("10.{0}.{1}.0/25 514/udp".format(n // 250, n % 250) for n in range(1000))), "INC-1")
+    assert len(many.splitlines()) == len(_nftables.render(plan("10.0.0.5 514/udp"), "INC-1").splitlines())
+
+
+def test_answers_of_management_cannot_begin_a_connection():
+    assert "tcp sport 2222 tcp flags & (syn|ack) != syn accept" in _nftables.render(plan(), "INC-1")
+    assert "--sport 2222 ! --tcp-flags SYN,ACK SYN -j RETURN" in _iptables.render(plan(), "INC-1", 4, "")
+
+
+def test_holder_is_read_from_the_rules():
+    assert _nftables.holder(_nftables.render(plan(), "INC-1")) == "INC-1"
+    assert _iptables.holder(_iptables.render(plan(), "9.x", 6, "")) == "9.x"
+    assert _nftables.holder("") is None and _nftables.holder("table inet firebreak {\n}") == ""
+
+
+def test_jumps_in_first_place_are_kept_and_others_are_moved_there():
+    first = "*filter\n-A INPUT -j FIREBREAK-INPUT\n-A INPUT -j ACCEPT\nCOMMIT\n"
+    second = "*filter\n-A INPUT -j ACCEPT\n-A INPUT -j FIREBREAK-INPUT\nCOMMIT\n"
+    assert "-I INPUT" not in _iptables.render(plan(), "INC-1", 4, first)
+    moved = _iptables.render(plan(), "INC-1", 4, second)
+    assert "-D INPUT -j FIREBREAK-INPUT\n-I INPUT 1 -j FIREBREAK-INPUT" in moved
+    assert "(not first)" in _iptables.ours(second)
+
+
+def test_rules_of_others_are_not_ours():
+    assert _iptables.ours("*filter\n:INPUT DROP [0:0]\n-A INPUT -s 1.2.3.4/32 -j DROP\nCOMMIT\n") == ""
+
+
+def proof(**values: object) -> dict[str, object]:
+    return {"ruleset": True, "flows_remaining": 0, "probe": {"holds": True}, "confirmed": True, **values}
+
+
+def test_contained_needs_every_proof():
+    assert judge(proof(), False) == ("contained", [])
+    assert judge(proof(), True)[0] == "failed"
+    assert judge(proof(ruleset=False), False)[0] == "failed"
+    assert judge(proof(flows_remaining=1), False)[0] == "partial"
+    assert judge(proof(probe={"holds": False}), False)[0] == "partial"
+    verdict, reasons = judge(proof(confirmed=None), False)
+    assert verdict == "unknown" and "not yet confirmed" in reasons[0]
