@@ -17,7 +17,7 @@ from .._host._sockets import own_addresses, read_sockets
 from .._host._workdir import Workdir, cases
 from . import _backends
 from ._policy import Plan, from_dict
-from ._rollback import Rollback, disarm
+from ._rollback import Rollback, disarm, sweep
 
 if TYPE_CHECKING:
     from .._host._session import Session
@@ -260,6 +260,7 @@ class Isolation:
         token, kind = str(self.state.get("token", "")), str(self.state.get("timer", ""))
         if not disarm(self.work, token, kind, self.state.get("handle"), self.root):
             return {"confirmed": False, "rolled_back": True, "how": "the rollback fired first"}
+        sweep(self.work)
         self.state["confirmed"] = True
         self.state["previous"] = None
         self.work.update(isolation=self.state)
@@ -277,6 +278,7 @@ class Isolation:
         self.look_for_release()
         if not self.changed:
             if self.state:
+                sweep(self.work)
                 self.work.update(isolation=None)
             return {"destroyed": 0, "gone": 0, "remaining": [], "rules_were_gone": False}
         self._hold()
@@ -289,5 +291,6 @@ class Isolation:
             raise HostError("release: our rules could not be removed; the host is still isolated")
         if self.state.get("token") and not self.state.get("confirmed"):
             disarm(self.work, str(self.state["token"]), str(self.state.get("timer", "")), self.state.get("handle"), self.root)
+        sweep(self.work)
         self.work.update(isolation=None)
         return {**ended, "rules_were_gone": not self.before}

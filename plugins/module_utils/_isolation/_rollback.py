@@ -136,3 +136,14 @@ def disarm(work: Workdir, token: str, kind: str, handle: object, root: str = "/"
         except ProcessLookupError:
             pass
     return not fired
+
+
+def sweep(work: Workdir) -> None:
+    """Take our script and the marks of the rollback out of the work folder."""
+    try:
+        names = os.listdir(work.path)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name == "undo.py" or name.startswith(("armed-", "undone-", "confirmed-")):
+            os.unlink(work.file(name))

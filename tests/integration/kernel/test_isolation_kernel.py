@@ -65,6 +65,13 @@ class Namespaces:
         return self.run(self.host, "nft", "-s", "list", "ruleset")
 
     def close(self) -> None:
+        for path in self.folder.glob("work/*/state.json"):
+            handle = json.loads(path.read_text(encoding="ascii")).get("isolation", {}).get("handle")
+            try:
+                if handle and "undo.py" in pathlib.Path("/proc/{0}/cmdline".format(handle[0])).read_text(encoding="ascii"):
+                    os.kill(handle[0], 15)
+            except OSError:
+                continue
         for process in self.held:
             process.kill()
             process.wait()
@@ -161,6 +168,7 @@ def test_a_forbidden_flow_is_cut_and_stays_dead_after_release_while_an_allowed_o
         assert released["changed"]
         assert net.ruleset() == before
         assert not net.act("release", backend=backend)["changed"]
+        assert os.listdir(net.folder / "work" / "one") == ["state.json"]
         time.sleep(1.5)  # longer than the first retransmissions
         bad.stdin.close()
         bad.kill()
