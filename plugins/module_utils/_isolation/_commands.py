@@ -90,6 +90,13 @@ class Trial:
 
 
 def _unshare() -> bool:
+    unshare = getattr(os, "unshare", None)  # Python 3.12 and later
+    if unshare is not None:
+        try:
+            unshare(_NEW_NETWORK)
+        except OSError:
+            return False
+        return True
     import ctypes
 
     status: int = ctypes.CDLL(None, use_errno=True).unshare(_NEW_NETWORK)

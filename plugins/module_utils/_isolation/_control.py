@@ -55,6 +55,7 @@ class Isolation:
         self._after: str | None = None
         self._rollback: Rollback | None = None
         self._lock = -1
+        self._loaded = False
         self._old: dict[str, object] = {}
 
     def _take_engine(self) -> _backends.Nftables | _backends.Iptables:
@@ -116,7 +117,11 @@ class Isolation:
             listing = self._trial.result()
             if not listing:
                 self.proved_by = "work folder"
-                stored = self.state.get("listing") if self.state.get("rules") == self._rules else None
+                same = self.plan is not None and self.state.get("plan") == self.plan.as_dict()
+                stored = self.state.get("listing") if same else None
+                if stored is None and self._loaded:  # what nft shows right after it took the rules
+                    stored = self.state["listing"] = engine.live()
+                    self.work.update(isolation=self.state)
                 listing = stored if isinstance(stored, str) else "".join(self._rules.values())
             self._after = listing
         return self._after
@@ -172,6 +177,9 @@ class Isolation:
             disarm(self.work, rollback.token, rollback.kind, rollback.handle, self.root)
             self.work.update(isolation=self._old or None)
             raise
+        self._loaded = True
+        if self.proved_by != "private network":
+            self._after = None
         if self._trial is None and self._after is None:
             self._trial = engine.trial(self._rules)
         if self._old.get("token") and not self._old.get("confirmed"):
