@@ -271,8 +271,8 @@ def test_an_orphan_in_fin_wait_delivers_nothing_after_release(net):
         implant.stdin.flush()
         assert implant.stdout.readline() == "sent\n"
         stop(implant)
-        net.run(net.host, "nft", "delete table ip hole; add table ip hole")
         applied = net.act("apply", backend="nftables", allow=[])
+        net.run(net.host, "nft", "delete table ip hole")  # only now, for a retransmission would not wait
         assert applied["proof"]["flows_remaining"] == 0
         net.act("release", backend="nftables")
         time.sleep(1.5)
