@@ -109,10 +109,14 @@ def host_message(answer: object) -> str:
     """The host's own words for its failure, escaped, for `reasons`."""
     if not isinstance(answer, Mapping):
         return "the answer was no result"
-    for key in ("msg", "module_stderr", "module_stdout"):
-        text = answer.get(key)
-        if isinstance(text, str) and text.strip():
-            return printable(text.strip(), 600)
+    said = [answer.get("msg")]
+    if answer.get("_ansible_parsed") is False:  # no word of our module: what broke it stands at the end of these
+        said += [
+            text[-600:] for text in (answer.get("module_stderr"), answer.get("module_stdout")) if isinstance(text, str)
+        ]
+    words = [printable(text.strip(), 600) for text in said if isinstance(text, str) and text.strip()]
+    if words:
+        return "; ".join(words)
     return "it gave no reason"
 
 

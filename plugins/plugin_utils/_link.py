@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +30,10 @@ _NEVER_STARTED = (
     "unable to connect to port",
 )
 
+# Seconds between two signs of life that ssh asks for, and seconds that a connection of our own outlives its last command.
+_ALIVE = 5
+_PERSIST = 20
+
 
 def never_started(error: AnsibleConnectionFailure) -> bool:
     """Whether a failed connection tells that nothing ran on the host."""
@@ -42,7 +49,7 @@ class Link:
         self._module = module
         self._options = options
         self._vars = task_vars
-        self._detached = False
+        self._ssh_args: str | None = None
         self.seconds: dict[str, float] = {}
 
     @property
@@ -75,21 +82,38 @@ class Link:
             raise AnsibleConnectionFailure("the host is not reached")
         return result
 
-    def renew(self) -> None:
-        """Leave the connection, so that the next run makes a new one. Whether it did, the host says: it compares ports."""
-        if not self.local:
-            self._action._connection.reset()
+    def renew(self, silence: float) -> None:
+        """Let the next runs go over a connection that nobody has used before; `silence`: seconds without a sign of life
+        after which it counts as broken.
 
-    def detach(self) -> bool:
-        """For ssh: share no connection from now on, whatever the site's settings say; False where that was done or cannot be.
-
-        OpenSSH takes the first value of an option it meets, and `ssh_args` come first: what is appended later loses.
+        For ssh it is one of our own: resetting the shared one leaves it in use where the site's settings name another
+        path, and an older one would wait for ever once the host's side of it is gone. OpenSSH takes the first value of an
+        option that it meets, and `ssh_args` come first: what is appended later loses. Whether the connection is fresh
+        is for the host to say all the same: it compares ports.
         """
-        if self._detached or self.transport != "ssh":
-            return False
+        if self.local:
+            return
         connection = self._action._connection
-        connection.set_option(
-            "ssh_args", "-o ControlPath=none -o ControlMaster=no " + (connection.get_option("ssh_args") or "")
-        )
-        self._detached = True
-        return True
+        if self.transport != "ssh":
+            connection.reset()
+            return
+        if self._ssh_args is None:
+            self._ssh_args = connection.get_option("ssh_args") or ""
+        own = "-o ControlPath=none -o ControlMaster=no"
+        if not self._action._is_pipelining_enabled("new"):
+            # Without pipelining a run is half a dozen commands: they share a connection, which ends soon after them.
+            path = os.path.join(
+                os.path.expanduser(connection.get_option("control_path_dir")), "fb-" + uuid.uuid4().hex[:12]
+            )
+            own = f'-o ControlPath="{path}" -o ControlMaster=auto -o ControlPersist={_PERSIST}'
+        alive = f"-o ServerAliveInterval={_ALIVE} -o ServerAliveCountMax={math.ceil(silence / _ALIVE)}"
+        connection.set_option("ssh_args", f"{own} {alive} {self._ssh_args}")
+
+    def restore(self, broken: bool) -> None:
+        """Give the connection its own settings back; `broken`: end the shared one, which may be dead without knowing it."""
+        connection = self._action._connection
+        if self._ssh_args is not None:
+            connection.set_option("ssh_args", self._ssh_args)
+            self._ssh_args = None
+            if broken:
+                connection.reset()

@@ -101,12 +101,24 @@ class Round:
 
     def go(self) -> Result:
         """The result without msg, failed and ledger. Raises CaseError where the controller cannot write the case."""
+        result: Result = {"unreachable": True}
         try:
+            result = self._go()
+            return result
+        finally:
+            self.link.restore(bool(result.get("unreachable") or result.get("rolled_back")))
+
+    def _go(self) -> Result:
+        start = time.monotonic()
+        try:
+            if self.plan.isolates:
+                # A cut that is wrong leaves the first run's connection without an answer: it must not wait for ever.
+                self.link.renew(self.plan.confirm_within + GRACE)
             # Where no second run will tell it to the host's journal, the first one does.
             only = not (self.plan.isolates or self.plan.second)
             first = self.link.run("first_run", "apply", checkpoint=self._checkpoint if only else "")
         except AnsibleConnectionFailure as error:
-            return self._lost(error)
+            return self._lost(error, time.monotonic() - start)
         except AnsibleError as error:
             return self._judged({}, "failed", f"the module could not be run: {printable(str(error), 600)}")
         try:
@@ -170,14 +182,10 @@ class Round:
         proof = verdict_of.proof(result)
         return changed or (bool(proof.get("rollback")) and proof.get("confirmed") is not True)
 
-    def _attempt(self, armed: bool) -> object:
-        self.link.renew()
-        again = self.link.run("second_run", "finish", received=self.evidence.received, checkpoint=self._checkpoint)
-        unproven = isinstance(again, Mapping) and not verdict_of.confirmed(again) and not verdict_of.rolled_back(again)
-        if armed and unproven and not answer.failed(again) and self.link.detach():
-            # The site's settings kept the old connection alive behind our back: go past it.
-            again = self.link.run("second_run", "finish", received=self.evidence.received, checkpoint=self._checkpoint)
-        return again
+    def _attempt(self, renew: bool) -> object:
+        if renew:
+            self.link.renew(self.plan.confirm_within + GRACE)
+        return self.link.run("second_run", "finish", received=self.evidence.received, checkpoint=self._checkpoint)
 
     def _second(self, words: list[str], result: Result, armed: bool) -> tuple[list[str], Result]:
         within = self.plan.confirm_within if armed else _PATIENCE
@@ -244,18 +252,17 @@ class Round:
         self.reasons.append("the host was lost before the second run")
         return [*words, "partial"], result
 
-    def _lost(self, error: AnsibleConnectionFailure) -> Result:
+    def _lost(self, error: AnsibleConnectionFailure, elapsed: float) -> Result:
         """The first run never came back: either the host was never reached, or it was lost on the way."""
         why = f"the host is not reached: {printable(str(error), 600)}"
         if not self.plan.isolates or never_started(error) or self.link.local:
             return self._judged({"unreachable": True}, "unknown", why)
-        pause = self.plan.confirm_within + GRACE
-        self._say(
-            f"the connection broke during the run; looking again in {pause:g} seconds, when the host must have taken back what it began"
-        )
+        # The cut comes early in a run; whatever was cut is given back this long after it.
+        pause = max(0.0, self.plan.confirm_within + 2 * GRACE - elapsed)
+        self._say(f"the connection broke during the run; looking again in {pause:.0f} seconds, after the rollback")
         time.sleep(pause)
         try:
-            outcome = insist(lambda: self._attempt(False), _PATIENCE, lambda: None)
+            outcome = insist(lambda: self._attempt(True), self.plan.confirm_within, lambda: None)
             if outcome.answer is None:
                 return self._judged({"unreachable": True}, "unknown", why, "it may have been cut off: use its console")
             result, dummy = answer.plain(outcome.answer)

@@ -37,7 +37,11 @@ class Connection:
     def __init__(self, transport="ssh"):
         self.transport = transport
         self.resets = 0
-        self.options = {"ssh_args": "-o ControlMaster=auto -o ControlPath=/tmp/site"}
+        self.options = {
+            "ssh_args": "-o ControlMaster=auto -o ControlPath=/tmp/site",
+            "control_path_dir": "~/.ansible/cp",
+        }
+        self.history = []
         self._shell = SimpleNamespace(tmpdir=None)
 
     def reset(self):
@@ -47,6 +51,7 @@ class Connection:
         return self.options[name]
 
     def set_option(self, name, value):
+        self.history.append(value)
         self.options[name] = value
 
 
@@ -111,6 +116,7 @@ class Fixture:
     def __init__(self, path, monkeypatch):
         self.cases = str(path / "cases")
         self.connection = Connection()
+        self.pipelining = True
         self.shown = []
         self.clock = Clock()
         monkeypatch.setattr(turn.time, "sleep", self.clock.sleep)
@@ -130,6 +136,7 @@ class Fixture:
         action = plugin.ActionModule(task, self.connection, None, None, templar, None)
         action._execute_module = host
         action._early_needs_tmp_path = lambda: False
+        action._is_pipelining_enabled = lambda style: self.pipelining
         action._display = SimpleNamespace(
             display=lambda text, stderr: self.shown.append(text), warning=self.shown.append
         )
@@ -173,7 +180,7 @@ def test_a_containment_is_two_runs_with_a_fresh_connection_between(site):
     host = Host([contained(evidence=evidence())], [accepted()])
     result = site.run(contain, host)
     assert (result["verdict"], result["failed"], result["changed"], result["reasons"]) == ("contained", False, True, [])
-    assert host.phases == ["apply", "finish"] and site.connection.resets == 1
+    assert host.phases == ["apply", "finish"] and site.connection.resets == 0
     assert host.calls[1][1]["_received"] == {"name": evidence()["name"], "sha256": evidence()["sha256"]}
     assert host.calls[1][1]["_checkpoint"].startswith("ledger count=2 head=")
     assert site.events() == ["started", "received", "finished", "checkpoint"] and site.verified()
@@ -267,11 +274,36 @@ def test_a_host_that_stays_away_is_unknown_and_unreachable(site):
     assert site.clock.now <= 75 and "console" in " ".join(result["reasons"])
 
 
-def test_a_connection_kept_alive_behind_our_back_is_gone_past(site):
-    host = Host([contained()], [accepted(False), accepted()])
-    result = site.run(contain, host)
-    assert result["verdict"] == "contained" and host.phases == ["apply", "finish", "finish"]
-    assert site.connection.options["ssh_args"].startswith("-o ControlPath=none")
+def test_each_run_of_a_containment_has_a_connection_of_its_own_that_cannot_wait_for_ever(site):
+    before = site.connection.options["ssh_args"]
+    site.run(contain, Host([contained()], [accepted()]))
+    first, second, after = site.connection.history
+    assert first.startswith("-o ControlPath=none") and first == second and first.endswith(before) and after == before
+    assert "-o ServerAliveInterval=5 -o ServerAliveCountMax=14" in first
+
+
+def test_without_pipelining_the_commands_of_a_run_share_a_connection_and_the_runs_do_not(site):
+    site.pipelining = False
+    site.run(contain, Host([contained()], [accepted()]))
+    first, second, _after = (value.split()[1] for value in site.connection.history)
+    assert first != second and "/.ansible/cp/fb-" in first
+
+
+def test_another_transport_is_reset_before_each_run(site):
+    site.connection = Connection("paramiko_ssh")
+    assert site.run(contain, Host([contained()], [accepted()]))["verdict"] == "contained"
+    assert site.connection.resets == 2 and not site.connection.history
+
+
+def test_a_shared_connection_that_may_be_dead_is_ended(site):
+    site.run(contain, Host([contained()], [UNREACHED]))
+    assert site.connection.resets == 1
+
+
+def test_a_snapshot_keeps_the_connection(site):
+    taken = {"changed": False, "outcome": "complete", "evidence": evidence()}
+    site.run(snapshot, Host([taken], [{"discarded": True}]))
+    assert site.connection.resets == 0 and not site.connection.history
 
 
 @pytest.mark.parametrize("value", [None, False, {"confirmed": False}, "refused", [1], 0])
