@@ -4,6 +4,7 @@
 
 """The process table, read from /proc in one pass, cheap enough to come before the cut.
 
+O_NONBLOCK everywhere: somebody may have mounted a folder with a FIFO `stat` over /proc/<pid> to hang whoever looks.
 All texts are the kernel's bytes decoded with `surrogateescape`: they compare and re-encode without loss, and are
 escaped where they leave the host (`_text.printable`), never here.
 """
@@ -95,7 +96,7 @@ def parse_stat(data: bytes) -> tuple[str, list[bytes]] | None:
 
 def _command_line(path: str) -> list[str]:
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return []
     try:
@@ -119,7 +120,7 @@ def read_process(pid: int, root: str = "/proc") -> Process | None:
     """One process, or None where it is gone."""
     base = "{0}/{1}".format(root, pid)
     try:
-        handle = os.open(base + "/stat", os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(base + "/stat", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None
     try:
