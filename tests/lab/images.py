@@ -1,0 +1,50 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Root file systems of the lab's hosts: made once a release by mmdebstrap, kept in a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from .machine import CACHE, LabError, run
+
+# Host -> Debian suite. Python 3.13, 3.11 and 3.9.
+RELEASES = {"deb13": "trixie", "deb12": "bookworm", "deb11": "bullseye"}
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "nftables", "iptables", "iproute2", "procps",
+            "rsyslog", "cron", "sudo")
+CUSTOMISE = Path(__file__).with_name("customise.sh")
+
+
+def image(suite: str) -> Path:
+    """Where the image of a suite lies; its name carries the recipe, so that a changed recipe makes a new one."""
+    recipe = hashlib.sha256(" ".join(PACKAGES).encode() + CUSTOMISE.read_bytes()).hexdigest()[:12]
+    return CACHE / f"{suite}-{recipe}"
+
+
+def make(suite: str) -> Path:
+    """The image of a suite, made where it is not there yet."""
+    ready = image(suite)
+    if ready.exists():
+        return ready
+    CACHE.mkdir(parents=True, exist_ok=True)
+    for old in CACHE.glob(f"{suite}-*"):  # other recipes, and drafts of a run that was killed
+        shutil.rmtree(old)
+    began = time.monotonic()
+    print(f"lab: making the image of {suite} (once)", file=sys.stderr, flush=True)
+    draft = CACHE / f"{suite}-draft.{os.getpid()}"
+    try:
+        run(["mmdebstrap", "--quiet", "--variant=minbase", "--include=" + ",".join(PACKAGES),
+             f"--customize-hook={CUSTOMISE}", suite, str(draft)], timeout=900)
+        draft.rename(ready)
+    except LabError:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    print(f"lab: {suite} ready in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return ready
