@@ -1,0 +1,67 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lab's wire: a bridge and a router in a namespace without uplink, and everybody around it."""
+
+from __future__ import annotations
+
+import shutil
+
+from .machine import STATE, end_all, run, space, spaces
+
+# Documentation addresses (RFC 5737, RFC 3849) stand for the internet.
+C2 = "203.0.113.66"
+C2_6 = "2001:db8:66::66"
+SCANNER = "198.51.100.7"
+MONITORING = "10.66.0.20"
+LAN = {  # role -> last part of its address on the hosts' network, 10.66.0.0/24 and fd66::/64
+    "controller": 10, "monitoring": 20, "neighbour": 30, "deb13": 113, "deb12": 112, "deb11": 111,
+}
+
+
+def address(role: str) -> str:
+    """The IPv4 address of a role on the hosts' network."""
+    return f"10.66.0.{LAN[role]}"
+
+
+def address6(role: str) -> str:
+    """The IPv6 address of a role on the hosts' network."""
+    return f"fd66::{LAN[role]}"
+
+
+def _batch(role: str, lines: list[str]) -> None:
+    run(["ip", "-n", space(role), "-batch", "-"], text="\n".join(lines) + "\n")
+
+
+def make() -> None:
+    """Namespaces, bridge, router and addresses; every host's own interface is `host0`."""
+    for role in ("wire", "internet", *LAN):
+        run(["ip", "netns", "add", space(role)])
+        _batch(role, ["link set lo up"])
+    for role in ("wire", "controller", "internet", "monitoring", "neighbour"):
+        # Without duplicate address detection an address can be used at once.
+        run(["ip", "netns", "exec", space(role), "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0"])
+    _batch("wire", ["link add lan type bridge", "link set lan up",
+                    "address add 10.66.0.1/24 dev lan", "address add fd66::1/64 dev lan nodad"])
+    for role in LAN:
+        _batch("wire", [f"link add p-{role} type veth peer name host0 netns {space(role)}",
+                        f"link set p-{role} master lan up"])
+        _batch(role, [f"address add {address(role)}/24 dev host0", f"address add {address6(role)}/64 dev host0 nodad",
+                      "link set host0 up", "route add default via 10.66.0.1", "-6 route add default via fd66::1"])
+    _batch("wire", [f"link add outside type veth peer name inet0 netns {space('internet')}", "link set outside up",
+                    "address add 203.0.113.1/24 dev outside", "address add 198.51.100.1/24 dev outside",
+                    "address add 2001:db8:66::1/64 dev outside nodad"])
+    _batch("internet", [f"address add {C2}/24 dev inet0", f"address add {SCANNER}/24 dev inet0",
+                        f"address add {C2_6}/64 dev inet0 nodad", "link set inet0 up",
+                        "route add default via 203.0.113.1", "-6 route add default via 2001:db8:66::1"])
+    run(["ip", "netns", "exec", space("wire"), "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])
+
+
+def remove() -> None:
+    """End every process of the lab and take its namespaces and its state away; also after a crash in the middle."""
+    roles = spaces()
+    end_all(roles)
+    for role in roles:
+        run(["ip", "netns", "delete", space(role)])
+    shutil.rmtree(STATE, ignore_errors=True)
