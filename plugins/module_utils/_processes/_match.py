@@ -21,30 +21,34 @@ if TYPE_CHECKING:
 
     Test = Callable[[Mapping[str, object]], bool]
 
-# Every field that `_facts` fills, and what it holds.
+# Every field that `_facts` fills, and what it holds. Those with a capital letter are Sigma's.
 FIELDS = {
     "Image": "path of the executable, without the kernel's ' (deleted)'",
     "Basename": "last component of Image, without a version at its end (python3.11 is python)",
     "CommandLine": "the arguments, joined by single spaces",
+    "CurrentDirectory": "working directory",
     "Argv0": "the first argument",
     "Name": "comm, at most 15 bytes",
     "ParentImage": "Image of the parent",
     "ParentBasename": "Basename of the parent",
+    "ParentCommandLine": "CommandLine of the parent",
     "uid": "effective user, a number",
     "deleted": "the running file has no name any more (st_nlink is 0)",
     "memfd": "runs from memory (memfd_create)",
     "writable_path": "Image lies, or lay, below a folder that anyone may write",
     "system_path": "Image lies, or lay, where packages put their programs",
+    "interpreter": "a shell or an interpreter, by Basename",
+    "renamed": "Name is not the beginning of the last component of Image",
     "script_writable": "an interpreter whose script lies below a folder that anyone may write",
     "bracketed": "the first argument or the name looks like a kernel thread's, and this is none",
     "stdio_socket": "descriptors 0 to 2 are one and the same connected inet socket",
-    "accepted": "that socket was accepted on a port that the host listens on",
-    "interactive_without_tty": "a shell with -i and no terminal",
-    "outside_peer": "holds a connection to an address that is neither ours nor allowed",
-    "network_socket": "holds such a connection, or a UDP, raw or listening socket that is not loopback's",
+    "stdin_socket": "descriptors 0 and 1 are one and the same connected inet socket",
+    "shell_without_tty": "a shell that takes commands from a person (-i, or a socket as standard input) without a terminal",
+    "outside_peer": "holds a connection to an address that is neither private, nor ours, nor allowed by the plan",
+    "network_socket": "holds such a connection, or a UDP or raw socket that is not bound to loopback",
     "preload": "LD_PRELOAD or LD_AUDIT in the environment",
     "packet_socket": "holds a packet or raw socket",
-    "traced_by": "Basename of the tracer, empty where there is none",
+    "tracer": "Basename of the tracer, empty where there is none",
 }
 GRADES = ("strong", "medium", "weak")
 FAMILIES = ("origin", "identity", "network", "behaviour", "hiding")
@@ -54,33 +58,54 @@ class RuleError(FirebreakError):
     """A rule that cannot be used; the message names it."""
 
 
-def _words(value: object) -> list[object]:
-    return list(value) if isinstance(value, list) else [value]
+# Before a field's name: its text in small letters, worked out once a process.
+LOWER = "lower "
 
 
-def _operator(rule: str, modifiers: list[str], value: object) -> Callable[[str], bool]:
-    """One value as a test of a text."""
-    text = str(value)
-    name = modifiers[0] if modifiers else ""
-    if name == "re":
-        try:
-            search = re.compile(text).search
-        except re.error as error:
-            raise RuleError("rule {0}: {1!r} is no regular expression: {2}".format(rule, text, error)) from error
-        return lambda field: search(field) is not None
-    text = text.lower()
-    if name == "contains":
-        return lambda field: text in field.lower()
-    if name == "startswith":
-        return lambda field: field.lower().startswith(text)
-    if name == "endswith":
-        return lambda field: field.lower().endswith(text)
-    if name == "":
-        return lambda field: field.lower() == text
-    raise RuleError("rule {0}: modifier {1!r} is not one of contains, startswith, endswith, re, all".format(rule, name))
+def _values(rule: str, key: str, value: object) -> list[object]:
+    values: list[object] = list(value) if isinstance(value, list) else [value]
+    if not values:
+        raise RuleError("rule {0}: {1!r} has no value".format(rule, key))
+    return values
+
+
+def _find(field: str, texts: list[str], every: bool) -> Test:
+    lower = LOWER + field
+
+    def test(facts: Mapping[str, object]) -> bool:
+        text = str(facts[lower])
+        for one in texts:
+            if (one in text) is not every:
+                return not every
+        return every
+
+    return test
+
+
+def _compare(field: str, how: str, texts: list[str], every: bool) -> Test:
+    lower = LOWER + field
+    if not every:
+        several = tuple(texts)
+        if how == "startswith":
+            return lambda facts: str(facts[lower]).startswith(several)
+        return lambda facts: str(facts[lower]).endswith(several)
+    if how == "startswith":
+        return lambda facts: all([str(facts[lower]).startswith(text) for text in texts])
+    return lambda facts: all([str(facts[lower]).endswith(text) for text in texts])
+
+
+def _search(rule: str, field: str, texts: list[str], every: bool) -> Test:
+    try:
+        searches = [re.compile(text).search for text in texts]
+    except re.error as error:
+        raise RuleError("rule {0}: {1!r} is no regular expression: {2}".format(rule, texts, error)) from error
+    if every:
+        return lambda facts: all([search(str(facts[field])) for search in searches])
+    return lambda facts: any([search(str(facts[field])) for search in searches])
 
 
 def _key(rule: str, key: str, value: object) -> Test:
+    """One line of a selection as a test. Raises RuleError: a misspelt key must not become a silent miss."""
     field, *modifiers = key.split("|")
     if field not in FIELDS:
         raise RuleError("rule {0}: field {1!r} is not one of {2}".format(rule, field, ", ".join(sorted(FIELDS))))
@@ -88,43 +113,117 @@ def _key(rule: str, key: str, value: object) -> Test:
     modifiers = [name for name in modifiers if name != "all"]
     if len(modifiers) > 1:
         raise RuleError("rule {0}: {1!r} has more than one modifier besides all".format(rule, key))
-    values = _words(value)
-    if all(isinstance(item, (bool, int)) for item in values):
-        if modifiers:
+    values = _values(rule, key, value)
+    if any([isinstance(item, (bool, int)) for item in values]):
+        if modifiers or every:
             raise RuleError("rule {0}: {1!r} compares numbers, which takes no modifier".format(rule, key))
-        return lambda facts: facts.get(field) in values
-    tests = [_operator(rule, modifiers, item) for item in values]
-    if every:
-        return lambda facts: all([test(str(facts.get(field, ""))) for test in tests])
-    return lambda facts: any(test(str(facts.get(field, ""))) for test in tests)
+        return lambda facts: facts[field] in values
+    texts = [str(item).lower() for item in values]
+    how = modifiers[0] if modifiers else ""
+    if how == "":
+        exact = frozenset(texts)
+        if every and len(exact) > 1:
+            raise RuleError("rule {0}: {1!r} can not be several texts at once".format(rule, key))
+        lower = LOWER + field
+        return lambda facts: facts[lower] in exact
+    if how == "contains":
+        return _find(field, texts, every)
+    if how in ("startswith", "endswith"):
+        return _compare(field, how, texts, every)
+    if how == "re":
+        return _search(rule, field, [str(item) for item in values], every)
+    raise RuleError("rule {0}: modifier {1!r} is not one of contains, startswith, endswith, re, all".format(rule, how))
 
 
-def _selection(rule: str, selection: object) -> Test:
-    if not isinstance(selection, dict) or not selection:
-        raise RuleError("rule {0}: a selection is a dict of at least one field".format(rule))
-    tests = [_key(rule, str(key), value) for key, value in selection.items()]
-    return lambda facts: all(test(facts) for test in tests)
+class Selection:
+    """A compiled selection: its tests, and the fields that it wants to be true, by which most processes are passed over."""
+
+    __slots__ = ("needs", "tests")
+
+    def __init__(self, rule: str, selection: object) -> None:
+        if not isinstance(selection, dict) or not selection:
+            raise RuleError("rule {0}: a selection is a dict of at least one field".format(rule))
+        self.needs = [str(key) for key, value in selection.items() if value is True]
+        self.tests = [_key(rule, str(key), value) for key, value in selection.items()]
+
+    def holds(self, facts: Mapping[str, object]) -> bool:
+        """Whether every line of it does."""
+        for test in self.tests:
+            if not test(facts):
+                return False
+        return True
 
 
-def _term(rule: str, text: str, tests: Mapping[str, Test]) -> Test:
-    if text.startswith("not "):
-        inner = _term(rule, text[4:].strip(), tests)
-        return lambda facts: not inner(facts)
-    if text not in tests:
-        raise RuleError("rule {0}: the condition names {1!r}, which is no selection".format(rule, text))
-    return tests[text]
+class Group:
+    """Selections that must hold together, some of them negated."""
+
+    __slots__ = ("needs", "terms")
+
+    def __init__(self, rule: str, text: str, selections: Mapping[str, Selection]) -> None:
+        self.needs: list[str] = []
+        self.terms: list[tuple[Selection, bool]] = []
+        for term in text.split(" and "):
+            name = term.strip()
+            wanted = True
+            while name.startswith("not "):
+                name = name[4:].strip()
+                wanted = not wanted
+            if name not in selections:
+                raise RuleError("rule {0}: the condition names {1!r}, which is no selection".format(rule, name))
+            self.terms.append((selections[name], wanted))
+            if wanted:
+                self.needs.extend(selections[name].needs)
+
+    def holds(self, facts: Mapping[str, object]) -> bool:
+        """Whether all of them do."""
+        for selection, wanted in self.terms:
+            if selection.holds(facts) is not wanted:
+                return False
+        return True
 
 
-def compile_rule(rule: Mapping[str, object]) -> Test:
-    """A rule's detection as a function of facts. Raises RuleError that names the rule."""
+def compile_rule(rule: Mapping[str, object]) -> list[Group]:
+    """A rule's detection as groups, of which one must hold. Raises RuleError that names the rule."""
     name = str(rule.get("id", "?"))
     detection = rule.get("detection")
     if rule.get("grade") not in GRADES or rule.get("family") not in FAMILIES:
         raise RuleError("rule {0}: grade or family is none that is known".format(name))
     if not isinstance(detection, dict) or not isinstance(detection.get("condition"), str):
         raise RuleError("rule {0}: detection needs selections and a condition".format(name))
-    tests = {key: _selection(name, value) for key, value in detection.items() if key != "condition"}
-    either: list[list[Test]] = []
-    for part in detection["condition"].split(" or "):
-        either.append([_term(name, term.strip(), tests) for term in part.split(" and ")])
-    return lambda facts: any(all(test(facts) for test in group) for group in either)
+    selections = {key: Selection(name, value) for key, value in detection.items() if key != "condition"}
+    groups = [Group(name, part, selections) for part in detection["condition"].split(" or ")]
+    unused = set(selections) - {key for key in selections if any(selections[key] is term for group in groups for term, _w in group.terms)}
+    if unused:
+        raise RuleError("rule {0}: selection {1!r} is not used by the condition".format(name, sorted(unused)[0]))
+    return groups
+
+
+class RuleSet:
+    """Rules compiled for many processes: a group that wants a field to be true is tried where it is, and nowhere else."""
+
+    def __init__(self, rules: list[dict[str, object]], cheap: frozenset[str]) -> None:
+        self._always: dict[bool, list[tuple[int, Group]]] = {False: [], True: []}
+        self._by_field: dict[bool, dict[str, list[tuple[int, Group]]]] = {False: {}, True: {}}
+        self._cheap: list[str] = []
+        self.rules = rules
+        for number, rule in enumerate(rules):
+            deep = bool(rule.get("deep"))
+            for group in compile_rule(rule):
+                gate = next((field for field in group.needs if field in cheap), None)
+                if gate is None:
+                    self._always[deep].append((number, group))
+                else:
+                    self._by_field[deep].setdefault(gate, []).append((number, group))
+                    if gate not in self._cheap:
+                        self._cheap.append(gate)
+
+    def hits(self, facts: Mapping[str, object], deep: bool = False) -> list[int]:
+        """Numbers of the rules that match; `deep`: those that are marked so, instead of the others."""
+        found = {number for number, group in self._always[deep] if group.holds(facts)}
+        by_field = self._by_field[deep]
+        for field in self._cheap:
+            if facts[field] is True:
+                for number, group in by_field.get(field, ()):
+                    if number not in found and group.holds(facts):
+                        found.add(number)
+        return sorted(found)
