@@ -48,13 +48,13 @@ def make() -> None:
         _batch("wire", [f"link add p-{role} type veth peer name host0 netns {space(role)}",
                         f"link set p-{role} master lan up"])
         _batch(role, [f"address add {address(role)}/24 dev host0", f"address add {address6(role)}/64 dev host0 nodad",
-                      "link set host0 up", "route add default via 10.66.0.1", "-6 route add default via fd66::1"])
+                      "link set host0 up", "route add default via 10.66.0.1", "route add ::/0 via fd66::1"])
     _batch("wire", [f"link add outside type veth peer name inet0 netns {space('internet')}", "link set outside up",
                     "address add 203.0.113.1/24 dev outside", "address add 198.51.100.1/24 dev outside",
                     "address add 2001:db8:66::1/64 dev outside nodad"])
     _batch("internet", [f"address add {C2}/24 dev inet0", f"address add {SCANNER}/24 dev inet0",
                         f"address add {C2_6}/64 dev inet0 nodad", "link set inet0 up",
-                        "route add default via 203.0.113.1", "-6 route add default via 2001:db8:66::1"])
+                        "route add default via 203.0.113.1", "route add ::/0 via 2001:db8:66::1"])
     run(["ip", "netns", "exec", space("wire"), "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])
 
 
