@@ -90,8 +90,8 @@ async def serve(role: str, log: Log) -> None:
     else:
         await asyncio.start_server(stream("syslog"), ["0.0.0.0", "::"], MONITORING_TCP)
         udp = MONITORING_UDP
-    for family in ("0.0.0.0", "::"):
-        await loop.create_datagram_endpoint(lambda: Datagrams(log, "udp"), local_addr=(family, udp))
+    # One socket takes both families: IPv4 peers show as mapped addresses.
+    await loop.create_datagram_endpoint(lambda: Datagrams(log, "udp"), local_addr=("::", udp))
     await asyncio.Event().wait()
 
 
