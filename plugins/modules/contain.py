@@ -159,7 +159,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = _contain.run(module.params, module.check_mode, timeline)
+        result = _contain.run(module.params, module.check_mode, module._diff, timeline)
     except FirebreakError as error:
         module.fail_json(msg=str(error), verdict="failed", reasons=[str(error)])
     module.exit_json(**result)

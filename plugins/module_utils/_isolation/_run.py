@@ -82,8 +82,7 @@ def _isolate(
     isolation = Isolation(work, plan_of(params, session), str(params["backend"]))
     isolation.inspect()
     if check_mode:
-        flows = isolation.flows(sockets) if isolation.changed else []
-        return _result(isolation, "would_be contained", [], describe(flows, processes), diff, listing=isolation.after)
+        return predicted(isolation, sockets, processes, diff)
     if not isolation.changed:
         flows = isolation.remaining()
         described = describe(flows, processes)
@@ -96,6 +95,14 @@ def _isolate(
     isolation.destroy(flows)
     tell(work.case, "isolated with {0}; {1} connections cut; not yet confirmed".format(isolation.backend, len(flows)))
     return judged(isolation, described, diff)
+
+
+def predicted(
+    isolation: Isolation, sockets: list[Socket], processes: Mapping[int, Process], diff: bool,
+) -> dict[str, object]:
+    """Check mode: the rules that would be loaded and the flows that they would cut."""
+    flows = isolation.flows(sockets) if isolation.changed else []
+    return _result(isolation, "would_be contained", [], describe(flows, processes), diff, listing=isolation.after)
 
 
 def finish(work: Workdir, session: Session, diff: bool = False) -> dict[str, object]:
