@@ -88,8 +88,6 @@ class _Containment:
         self.results: dict[str, dict[str, object]] = {}
         self.context = Context(max_seconds=float(str(params["max_seconds"])))
         start_firewall(self.context)
-        self.context.processes = first_look()
-        self.context.sockets = read_sockets()
         self.session = management_session(self.context.processes, self.context.sockets)
         self.since = session_seconds(self.session)
         self.plan = isolation_run.plan_of(params, self.session)
@@ -133,10 +131,10 @@ class _Containment:
             self.isolation.cut()
             self.timeline.mark("ruleset in force")
             fresh = read_sockets()
-            self.flows = sorted({*self.isolation.flows(self.context.sockets or []), *self.isolation.flows(fresh)})
+            self.flows = sorted({*self.isolation.flows(self.context.sockets), *self.isolation.flows(fresh)})
         else:
             self.flows = self.isolation.remaining()
-        self.cut = isolation_run.describe(self.flows, self.context.processes or {})
+        self.cut = isolation_run.describe(self.flows, self.context.processes)
 
     def _end(self) -> None:
         """Capture, then destroy what was cut, then kill: in this order a program learns nothing before it is captured."""
@@ -177,7 +175,7 @@ class _Containment:
         """Check mode: what would be cut, killed and taken. Nothing is written."""
         if self.isolation is not None:
             self.results["isolation"] = isolation_run.predicted(
-                self.isolation, self.context.sockets or [], self.context.processes or {}, self.diff)
+                self.isolation, self.context.sockets, self.context.processes, self.diff)
         if "termination" in self.steps:
             self.suspects.find()
             self.suspects.decide(str(self.params["autonomy"]))

@@ -1,0 +1,80 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's side of the lab: the real `ansible` and `ansible-playbook`, and what the servers saw."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from .machine import STATE, inside
+
+BIN = Path(sys.executable).parent
+
+
+class Run(NamedTuple):
+    """How one run of Ansible ended: exit status, results a host (the last task's, by task too), text."""
+
+    status: int
+    results: dict[str, dict[str, dict]]
+    out: str
+    err: str
+
+    def of(self, host: str, task: str = "") -> dict:
+        """The result of a host's task whose name holds `task`; the first one where none is given."""
+        tasks = self.results.get(host, {})
+        for name, result in tasks.items():
+            if task in name:
+                return result
+        raise AssertionError(f"no task {task!r} of {host}: {self.out[-3000:]}{self.err[-3000:]}")
+
+
+def environment() -> dict[str, str]:
+    """What Ansible runs with: its collection, results as JSON, nothing of the user's own configuration."""
+    return {**os.environ, "PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin", "ANSIBLE_CONFIG": "/dev/null",
+            "ANSIBLE_HOME": str(STATE / "ansible"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOST_KEY_CHECKING": "True"}
+
+
+def command(program: str, *arguments: str) -> list[str]:
+    """The command line of an Ansible program inside the controller's namespace, on this lab's inventory."""
+    return inside("controller", [str(BIN / program), "-i", str(STATE / "inventory.yml"), *arguments])
+
+
+def _run(program: str, arguments: tuple[str, ...], timeout: float) -> Run:
+    env = {**environment(), "ANSIBLE_STDOUT_CALLBACK": "lab_json", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "True",
+           "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback"))}
+    done = subprocess.run(command(program, *arguments), capture_output=True, text=True, timeout=timeout, check=False,
+                          env=env, stdin=subprocess.DEVNULL)
+    results: dict[str, dict[str, dict]] = {}
+    for line in done.stdout.splitlines():
+        if line.startswith("RESULTS "):
+            results = json.loads(line.removeprefix("RESULTS "))
+    return Run(done.returncode, results, done.stdout, done.stderr)
+
+
+def adhoc(hosts: str, module: str, arguments: str = "", *more: str, timeout: float = 240) -> Run:
+    """`ansible HOSTS -m firebreak.response.MODULE -a ARGUMENTS`."""
+    name = module if "." in module else f"firebreak.response.{module}"
+    return _run("ansible", (hosts, "-m", name, *(("-a", arguments) if arguments else ()), *more), timeout)
+
+
+def playbook(name: str, *more: str, timeout: float = 400) -> Run:
+    """`ansible-playbook firebreak.response.NAME`, or a file."""
+    return _run("ansible-playbook", (name if "/" in name else f"firebreak.response.{name}", *more), timeout)
+
+
+def seen(server: str, since: float, source: str = "", kind: str = "") -> list[dict]:
+    """What a server (c2 or monitoring) saw after a time (seconds since the epoch), by source and kind."""
+    found = []
+    with open(STATE / f"{server}.jsonl", encoding="utf-8") as lines:
+        for line in lines:
+            entry = json.loads(line)
+            if entry["time"] > since and source in ("", entry["source"]) and kind in ("", entry["kind"]):
+                found.append(entry)
+    return found
