@@ -37,7 +37,7 @@ class Run(NamedTuple):
 
 def environment() -> dict[str, str]:
     """What Ansible runs with: its collection, results as JSON, nothing of the user's own configuration."""
-    return {**os.environ, "PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin", "ANSIBLE_CONFIG": "/dev/null",
+    return {**os.environ, "PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin", "ANSIBLE_CONFIG": str(STATE / "ansible.cfg"),
             "ANSIBLE_HOME": str(STATE / "ansible"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOST_KEY_CHECKING": "True"}
 
 

@@ -123,4 +123,5 @@ def _inventory() -> None:
         "firebreak_critical_services": ["rsyslog", "exporter"],
     }
     tree = {"lab": {"hosts": hosts, "vars": policy}}
+    (STATE / "ansible.cfg").write_text("[defaults]\nforks = 10\n", encoding="utf-8")
     (STATE / "inventory.yml").write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 
-from ansible.parsing.ajson import AnsibleJSONEncoder
 from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = r"""
@@ -32,8 +31,7 @@ class CallbackModule(CallbackBase):
 
     def _keep(self, result, *_more, **_options) -> None:
         name = result.task.name or result.task.action
-        self._results.setdefault(result.host.get_name(), {})[name] = json.loads(
-            json.dumps(result.result, cls=AnsibleJSONEncoder, default=str))
+        self._results.setdefault(result.host.get_name(), {})[name] = json.loads(json.dumps(result.result, default=str))
 
     v2_runner_on_ok = v2_runner_on_failed = v2_runner_on_unreachable = v2_runner_on_skipped = _keep
 
