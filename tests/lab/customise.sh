@@ -36,5 +36,9 @@ chroot "$root" systemctl enable --quiet exporter.service
 # The lab's wire is configured from outside; nothing of the host shall wait for it.
 chroot "$root" systemctl mask --quiet systemd-networkd.service systemd-networkd-wait-online.service systemd-resolved.service \
     apt-daily.timer apt-daily-upgrade.timer getty.target console-getty.service
+# No name server: what is not here is not found, at once.
+printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 deb13 deb12 deb11\n' >"$root/etc/hosts"
+rm -f "$root/etc/hostname" "$root/etc/resolv.conf"
+: >"$root/etc/resolv.conf"
 rm -f "$root/etc/machine-id" "$root/var/lib/dbus/machine-id"
 : >"$root/etc/machine-id"
