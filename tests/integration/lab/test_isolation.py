@@ -1,0 +1,140 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Isolation of real hosts, read by the host's own nft, by the command-and-control server and by the monitoring."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.lab import hosts, intruders, network
+from tests.lab.controller import adhoc, seen
+
+
+def rules(host: str) -> str:
+    """The host's rules as its own nft lists them, read past network and sshd."""
+    return hosts.execute(host, ["nft", "-s", "list", "ruleset"]).stdout
+
+
+@pytest.mark.parametrize("backend", ["nftables", "iptables"])
+def test_attacker_is_cut_off_and_nobody_else(host, backend):
+    before = rules(host)
+    intruders.plant(host, "reverse-shell")
+    intruders.plant(host, "beacon-udp")
+    time.sleep(1)
+    source = network.address(host)
+    began = time.time()
+    time.sleep(1.2)
+    assert seen("c2", began, source, "shell"), "the reverse shell is not alive before"
+    assert seen("c2", began, source, "udp")
+
+    run = adhoc(host, "isolation", f"case=CUT backend={backend}")
+    result = run.of(host)
+    assert run.status == 0, result
+    assert (result["verdict"], result["changed"], result["backend"]) == ("contained", True, backend)
+    assert any(flow["remote"] == f"{network.C2}:4444" for flow in result["flows_cut"])
+    assert result["proof"]["confirmed"] is True
+    cut = time.time()
+    time.sleep(1.5)
+    assert not seen("c2", cut, source), "the attacker still hears from the host"
+    assert not hosts.answers(host, network.C2, 4444, 1)
+    assert not hosts.answers("neighbour", network.address(host), 22, 1)
+    assert hosts.answers("controller", network.address(host), 22)
+    assert hosts.answers("monitoring", network.address(host), 9100)
+    hosts.execute(host, ["logger", "after-the-cut"])
+    time.sleep(0.5)
+    assert [e for e in seen("monitoring", cut, source) if "after-the-cut" in e["text"]]
+
+    assert adhoc(host, "isolation", f"case=CUT backend={backend}").of(host)["changed"] is False
+    intruders.unplant(host, "beacon-udp")
+    released = adhoc(host, "isolation", "case=CUT state=released").of(host)
+    assert (released["verdict"], released["changed"]) == ("released", True)
+    assert rules(host) == before
+    back = time.time()
+    time.sleep(1.5)
+    assert not seen("c2", back, source, "shell"), "a cut connection came back to life"
+
+
+def test_check_mode_changes_nothing_and_names_the_flows(host):
+    intruders.plant(host, "reverse-shell")
+    time.sleep(0.5)
+    before = rules(host)
+    result = adhoc(host, "isolation", "case=CHECK", "--check", "--diff").of(host)
+    assert result["verdict"] == "would_be contained"
+    assert any(flow["remote"] == f"{network.C2}:4444" for flow in result["flows_cut"])
+    assert rules(host) == before
+    assert hosts.execute(host, ["ls", "/var/lib/firebreak"], check=False).returncode != 0
+    assert not (hosts.STATE / "cases" / "CHECK").exists()
+
+
+def test_wrong_management_list_gives_access_back_by_itself(host):
+    before = rules(host)
+    began = time.monotonic()
+    run = adhoc(host, "isolation", "case=WRONG management=192.0.2.77 confirm_within=8")
+    result = run.of(host)
+    assert run.status != 0
+    assert (result["verdict"], result["rolled_back"]) == ("failed", True)
+    assert time.monotonic() - began < 60
+    assert rules(host) == before
+    assert hosts.answers("controller", network.address(host), 22)
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [
+    ("", ["case"]),
+    ("case=../x", ["case", "../x"]),
+    ("case=a/b", ["case", "a/b"]),
+    ("case=BAD allow=no-such-host.invalid", ["allow", "no-such-host.invalid"]),
+    ("case=BAD allow='10.0.0.5 99999/tcp'", ["allow", "99999"]),
+    ("case=BAD management=banana", ["management", "banana"]),
+    ("case=BAD confirm_within=1", ["confirm_within", "1"]),
+    ("case=BAD colour=red", ["colour"]),
+])
+def test_bad_input_is_named_and_changes_nothing(lab, arguments, expected):
+    host = "deb12"
+    before = rules(host)
+    run = adhoc(host, "isolation", arguments)
+    result = run.of(host)
+    text = json.dumps([result.get("msg"), result.get("reasons")])
+    assert run.status != 0
+    assert all(word in text for word in expected), text
+    assert "Traceback" not in run.out + run.err
+    assert rules(host) == before
+
+
+def test_without_root_is_refused(lab):
+    result = adhoc("deb13", "isolation", "case=ROOT", "-e", "ansible_become=false").of("deb13")
+    assert result["failed"] and "root" in json.dumps([result["msg"], result.get("reasons")])
+
+
+def test_host_without_nft_and_iptables_is_refused(lab):
+    host = "deb11"
+    hide = "for f in nft iptables iptables-restore ip6tables-restore; do mv /usr/sbin/$f /usr/sbin/$f.away; done"
+    show = "for f in nft iptables iptables-restore ip6tables-restore; do mv /usr/sbin/$f.away /usr/sbin/$f; done"
+    hosts.execute(host, ["sh", "-c", hide])
+    try:
+        result = adhoc(host, "isolation", "case=NONE").of(host)
+    finally:
+        hosts.execute(host, ["sh", "-c", show])
+    text = json.dumps([result["msg"], result.get("reasons")])
+    assert result["failed"] and "nft" in text and "iptables" in text
+
+
+def test_brakes_hold_before_anything_connects(lab):
+    protected = adhoc("deb13", "isolation", "case=BRAKE", "-e", '{"firebreak_protected_hosts": ["deb13"]}').of("deb13")
+    assert protected["failed"] and "firebreak_protected_hosts" in protected["msg"]
+    run = adhoc("lab", "isolation", "case=BRAKE", "-e", "firebreak_max_hosts=2")
+    for host in hosts.HOSTS:
+        assert run.of(host)["failed"] and "firebreak_max_hosts" in run.of(host)["msg"]
+        assert "firebreak" not in rules(host)
+
+
+def test_ledger_of_ad_hoc_calls_verifies(host):
+    from ansible_collections.firebreak.response.plugins.plugin_utils._case._verify import verify
+
+    adhoc(host, "snapshot", f"case=LEDGER-{host}")
+    report = verify(hosts.STATE / "cases" / f"LEDGER-{host}")
+    assert report.count >= 3 and not report.problems
