@@ -31,7 +31,9 @@ class CallbackModule(CallbackBase):
 
     def _keep(self, result, *_more, **_options) -> None:
         name = result.task.name or result.task.action
-        self._results.setdefault(result.host.get_name(), {})[name] = json.loads(json.dumps(result.result, default=str))
+        kept = json.loads(json.dumps(result.result, default=str))
+        kept.update(failed=result.is_failed(), unreachable=result.is_unreachable())
+        self._results.setdefault(result.host.get_name(), {})[name] = kept
 
     v2_runner_on_ok = v2_runner_on_failed = v2_runner_on_unreachable = v2_runner_on_skipped = _keep
 
