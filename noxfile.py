@@ -1,0 +1,124 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The gates, each a session that runs alone too; `./dev test` runs them all."""
+
+from __future__ import annotations
+
+import ast
+import glob
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "none"
+PYTHON = sys.executable
+TREE = Path(__file__).parent
+COLLECTIONS = str(TREE.parents[2])
+HOST_CODE = sorted([*TREE.glob("plugins/modules/*.py"), *TREE.glob("plugins/module_utils/**/*.py")])
+SHELL = ["dev", ".ci/run", "benchmarks/baseline.sh", "tests/lab/customise.sh"]
+PYTEST = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"]
+
+
+def _pytest(session: nox.Session, *arguments: str, python: str = PYTHON) -> None:
+    session.run(python, *PYTEST, *arguments, external=True,
+                env={"PYTHONPATH": COLLECTIONS, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS})
+
+
+@nox.session
+def shellcheck(session: nox.Session) -> None:
+    """Shell scripts."""
+    session.run("shellcheck", *SHELL, external=True)
+
+
+@nox.session
+def compat(session: nox.Session) -> None:
+    """Code that runs on hosts is Python 3.8."""
+    if not HOST_CODE:
+        session.error("no host code found")
+    for path in HOST_CODE:
+        ast.parse(path.read_text(encoding="utf-8"), str(path), feature_version=(3, 8))
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy, strict."""
+    session.run(PYTHON, "-m", "mypy", "-p", "ansible_collections.firebreak.response.plugins.module_utils",
+                "-p", "ansible_collections.firebreak.response.plugins.plugin_utils", "--config-file", str(TREE / "mypy.ini"),
+                external=True, env={"MYPYPATH": COLLECTIONS})
+
+
+@nox.session
+def contract(session: nox.Session) -> None:
+    """Rules about the code that no tool knows."""
+    _pytest(session, "tests/contract")
+
+
+@nox.session
+def units(session: nox.Session) -> None:
+    """Unit tests on the controller's Python."""
+    _pytest(session, "tests/unit")
+
+
+@nox.session
+def oldest(session: nox.Session) -> None:
+    """Unit tests of host code on the oldest and the newest Python that this machine has."""
+    home = os.environ.get("FIREBREAK_HOME", os.path.expanduser("~"))
+    found = {}
+    for minor in range(8, 14):
+        for path in (f"/usr/bin/python3.{minor}", *glob.glob(f"{home}/.pyenv/versions/3.{minor}.*/bin/python3")):
+            if os.access(path, os.X_OK):
+                found[minor] = path
+    for minor in sorted({min(found), max(found)}):
+        venv = Path(os.environ.get("FIREBREAK_CACHE", "/var/cache/firebreak")) / f"units-3.{minor}"
+        if not (venv / "complete").exists():
+            shutil.rmtree(venv, ignore_errors=True)
+            session.run(found[minor], "-m", "venv", str(venv), external=True)
+            session.run(str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "pytest", external=True)
+            (venv / "complete").touch()
+        session.log(f"host code on Python 3.{minor} ({found[minor]}); 3.8 to 3.13 are supported")
+        _pytest(session, "tests/unit/plugins/module_utils", python=str(venv / "bin/python"))
+
+
+@nox.session
+def kernel(session: nox.Session) -> None:
+    """Host code against the running kernel, in private namespaces."""
+    _pytest(session, "tests/integration/kernel")
+
+
+@nox.session
+def lab(session: nox.Session) -> None:
+    """The collection as its users use it, on the lab's real hosts."""
+    _pytest(session, "tests/integration/lab", "--durations=15")
+
+
+@nox.session
+def changelog(session: nox.Session) -> None:
+    """Changelog fragments."""
+    session.run("antsibull-changelog", "lint", external=True)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Documentation of modules, plugins and roles."""
+    session.run("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", ".", external=True)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ansible-lint, production profile."""
+    session.run("ansible-lint", "--offline", external=True)
+
+
+@nox.session
+def sanity(session: nox.Session) -> None:
+    """ansible-test sanity, without ignore entries."""
+    cache = Path.home() / ".ansible/test/cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    for version in ("24_2", "25_2"):  # the names under which ansible-test keeps what it would download
+        shutil.copy(TREE / "tests/tools/get_pip.py", cache / f"get_pip_{version}.py")
+    session.run("ansible-test", "sanity", "--color", "no", external=True)
