@@ -1,0 +1,102 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who is left alone, whatever the rules say, and why."""
+
+from __future__ import annotations
+
+import os
+
+from .._host._files import link, read_proc
+from .._host._processes import ancestors
+from ._facts import DELETED, basename_of, image_of, system
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .._host._processes import Process
+
+# Programs without which the host, its log or the way in is lost. They count only from where packages put them.
+_INFRASTRUCTURE = frozenset(
+    ("init", "sshd", "sshd-session", "sshd-auth", "dropbear", "dbus-daemon", "dbus-broker", "dbus-broker-launch", "auditd", "cron", "crond",
+     "rsyslogd", "syslog-ng", "agetty", "login", "sudo", "su", "udevd", "containerd", "containerd-shim", "containerd-shim-runc-v",
+     "dockerd", "docker-proxy", "conmon", "crio", "kubelet", "podman", "runc", "crun", "NetworkManager", "chronyd", "polkitd", "sssd",
+     "dhclient", "dhcpcd")
+)
+_UNIT_KINDS = (".service", ".scope", ".slice", ".socket", ".mount")
+_SERVERS = ("sshd", "dropbear")
+
+
+def genuine(process: Process) -> bool:
+    """Whether the running file is the one that our own root shows under its path.
+
+    A process in a mount namespace of its own may show any path. A file that an upgrade has replaced is believed if the
+    process sees the same mounts as we do.
+    """
+    base = "{0}/{1}".format(process.root, process.pid)
+    exe = process.exe or ""
+    if exe.endswith(DELETED):
+        mine = link(process.root + "/self/ns/mnt")
+        return mine is not None and link(base + "/ns/mnt") == mine
+    try:
+        running, shown = os.stat(base + "/exe"), os.stat(exe)
+    except OSError:
+        return False
+    return (running.st_dev, running.st_ino) == (shown.st_dev, shown.st_ino)
+
+
+def unit_names(wanted: Iterable[str]) -> frozenset[str]:
+    """Names of units with their kind: `nginx` is `nginx.service`."""
+    return frozenset(name if name.endswith(_UNIT_KINDS) else name + ".service" for name in wanted if name)
+
+
+def units_of(process: Process) -> list[str]:
+    """The systemd units whose control group holds the process, outermost first."""
+    text = read_proc("{0}/{1}/cgroup".format(process.root, process.pid), 16384).decode("utf-8", "surrogateescape")
+    found: list[str] = []
+    for line in text.splitlines():
+        for part in line.split(":", 2)[-1].split("/"):
+            if part.endswith(_UNIT_KINDS) and part not in found:
+                found.append(part)
+    return found
+
+
+class Never:
+    """Decides who is spared. `own`: our process and its ancestors; nothing spares them from being spared."""
+
+    def __init__(
+        self, processes: dict[int, Process], own_pid: int, spare: Iterable[str] = (), critical: Iterable[str] = (),
+    ) -> None:
+        self.processes = processes
+        self.own_pid = own_pid
+        self.own = frozenset(ancestors(processes, own_pid))
+        self.spare = frozenset(spare)
+        self.critical = unit_names(critical)
+
+    def reason(self, process: Process, named: bool = False) -> str | None:
+        """Why a process is left alone, None where nothing speaks for it. `named`: by the operator, by its number."""
+        if process.pid == 1:
+            return "process 1"
+        if process.kernel_thread:
+            return "kernel thread"
+        if process.pid in self.own:
+            return "our own session"
+        if self.own_pid in ancestors(self.processes, process.pid):
+            return "started by this run"
+        if self.critical:
+            unit = next((unit for unit in units_of(process) if unit in self.critical), None)
+            if unit is not None:
+                return "critical service"
+        image = image_of(process)
+        base = basename_of(image)
+        if base in _SERVERS and process.ppid in (0, 1) and system(image) and genuine(process):
+            return "the SSH server"
+        if named:
+            return None
+        if image in self.spare and genuine(process):
+            return "on the list of spared programs"
+        if (base in _INFRASTRUCTURE or base.startswith("systemd")) and system(image) and genuine(process):
+            return "part of the system"
+        return None
