@@ -93,8 +93,8 @@ class _Containment:
         self.plan = isolation_run.plan_of(params, self.session)
         self.isolation = Isolation(work, self.plan, str(params["backend"])) if "isolation" in self.steps else None
         self.suspects = Suspects(
-            self.context.processes, self.context.sockets, self.plan, pids=_numbers(params["pids"]),
-            spare=_strings(params["spare"]), critical=_strings(params["critical_services"]))
+            self.context.processes, self.context.sockets, self.plan, pids=processes_run.numbers(params["pids"]),
+            spare=processes_run.strings(params["spare"]), critical=processes_run.strings(params["critical_services"]))
         self.bundle = Bundle(work, str(params["tier"]), work.case, int(str(params["max_bytes"])))
         self.coverage: dict[str, object] = {}
 
@@ -147,7 +147,7 @@ class _Containment:
             self.isolation.destroy(self.flows)
             self.timeline.mark("connections destroyed")
         if ending:
-            self.suspects.kill()
+            processes_run.end(self.suspects, self.work)
             self.timeline.mark("last suspect dead")
 
     def _rest(self) -> None:
@@ -200,8 +200,8 @@ def merged(results: Mapping[str, dict[str, object]]) -> dict[str, object]:
     diffs: list[object] = []
     for step in _ORDER:
         part = results.get(step, {})
-        reasons.extend("{0}: {1}".format(step, reason) for reason in _strings(part.pop("reasons", [])))
-        not_covered.extend(line for line in _strings(part.pop("not_covered", [])) if line not in not_covered)
+        reasons.extend("{0}: {1}".format(step, reason) for reason in processes_run.strings(part.pop("reasons", [])))
+        not_covered.extend(line for line in processes_run.strings(part.pop("not_covered", [])) if line not in not_covered)
         difference = part.pop("diff", None)
         if difference:
             diffs.extend(difference if isinstance(difference, list) else [difference])
@@ -227,7 +227,7 @@ def _finish(work: Workdir, params: Mapping[str, object], diff: bool) -> dict[str
     if "isolation" in steps:
         results["isolation"] = isolation_run.finish(work, session, diff)
     if "termination" in steps:
-        results["termination"] = processes_run.second_look(work, params, diff)
+        results["termination"] = processes_run.second_look(params, diff)
     result = merged(results)
     if results.get("isolation", {}).get("rolled_back"):
         result["rolled_back"] = True
@@ -236,11 +236,3 @@ def _finish(work: Workdir, params: Mapping[str, object], diff: bool) -> dict[str
         removed = evidence_run.fetch(work, {"bundle": received.get("name"), "discard": True, "sha256": received.get("sha256")})
         result["discarded"] = removed["discarded"]
     return result
-
-
-def _strings(value: object) -> list[str]:
-    return [str(entry) for entry in value] if isinstance(value, list) else []
-
-
-def _numbers(value: object) -> list[int]:
-    return [int(entry) for entry in value] if isinstance(value, list) else []

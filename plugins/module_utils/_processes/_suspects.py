@@ -59,6 +59,8 @@ class Suspects:
                 raise OptionError("pids", pid, "the number of a process that runs")
         self.rules = RuleSet(RULES, CHEAP)
         self.findings: list[Finding] = []
+        self.stopped = 0  # how many this run has stopped
+        self.disabled: list[dict[str, object]] = []  # what this run has disabled
         self._sockets = list(sockets)
         self._world(processes, self._sockets)
 
@@ -106,7 +108,6 @@ class Suspects:
 
     def freeze(self, work: Workdir) -> int:
         """Stop them, in rounds until no new one appears; how many were stopped. What we stop is written down before."""
-        stopped = 0
         for _round in range(_ROUNDS):
             fresh = [one for one in self.acting if not one.frozen]
             if not fresh:
@@ -124,9 +125,9 @@ class Suspects:
                     one.outcome = "gone"
                 elif not one.was_stopped:
                     os.kill(one.process.pid, signal.SIGSTOP)
-                    stopped += 1
+                    self.stopped += 1
             self._join()
-        return stopped
+        return self.stopped
 
     def _join(self) -> None:
         """Take in what appeared since: children and kin of those that are being stopped."""
