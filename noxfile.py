@@ -2,154 +2,123 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The gates, one session each; `./dev test` runs them all in the copy that it has made. Tools come from requirements/dev.txt."""
+"""The gates, each a session that runs alone too; `./dev test` runs them all."""
 
 from __future__ import annotations
 
+import ast
 import glob
-import hashlib
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import nox
 
 nox.options.default_venv_backend = "none"
-nox.options.error_on_external_run = False
-
-CACHE = Path(os.environ.get("FIREBREAK_CACHE", os.path.expanduser("~/.cache/firebreak")))
-HOST_CODE = ("plugins/modules", "plugins/module_utils")
-# A warning in a test is a mistake, ours or to come.
-PYTEST = ("-m", "pytest", "-p", "no:cacheprovider", "-W", "error", "-q")
-# pytest-ansible links its own view of the collection, which no test here needs.
-PLAIN = ("-p", "no:pytest-ansible", "-p", "no:ansible", "-p", "no:pytest_ansible")
+PYTHON = sys.executable
+TREE = Path(__file__).parent
+COLLECTIONS = str(TREE.parents[2])
+HOST_CODE = sorted([*TREE.glob("plugins/modules/*.py"), *TREE.glob("plugins/module_utils/**/*.py")])
+SHELL = ["dev", ".ci/run", "benchmarks/baseline.sh", "tests/lab/customise.sh"]
+PYTEST = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"]
 
 
-def _folders(session: nox.Session, *paths: str) -> list[str]:
-    there = [path for path in paths if os.path.exists(path)]
-    if not there:
-        session.error("there is none of " + ", ".join(paths))
-    return there
+def _pytest(session: nox.Session, *arguments: str, python: str = PYTHON) -> None:
+    session.run(python, *PYTEST, *arguments, external=True,
+                env={"PYTHONPATH": COLLECTIONS, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS})
 
 
 @nox.session
 def shellcheck(session: nox.Session) -> None:
     """Shell scripts."""
-    session.run("shellcheck", "dev", ".ci/run", *sorted(glob.glob("benchmarks/*.sh")))
+    session.run("shellcheck", *SHELL, external=True)
 
 
 @nox.session
 def compat(session: nox.Session) -> None:
-    """Host code parses as Python 3.8."""
-    session.run("python", "-m", "tests.tools.compat", *HOST_CODE)
-
-
-@nox.session
-def contract(session: nox.Session) -> None:
-    """What the other tools miss."""
-    session.run("python", *PYTEST, "tests/contract")
+    """Code that runs on hosts is Python 3.8."""
+    if not HOST_CODE:
+        session.error("no host code found")
+    for path in HOST_CODE:
+        ast.parse(path.read_text(encoding="utf-8"), str(path), feature_version=(3, 8))
 
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy strict."""
-    base = os.environ["ANSIBLE_COLLECTIONS_PATH"]
-    packages = [
-        option
-        for name in ("module_utils", "plugin_utils")
-        for option in ("-p", f"ansible_collections.firebreak.response.plugins.{name}")
-    ]
-    session.run("python", "-m", "mypy", "--config-file", "mypy.ini", *packages, env={"MYPYPATH": base})
+    """mypy, strict."""
+    session.run(PYTHON, "-m", "mypy", "-p", "ansible_collections.firebreak.response.plugins.module_utils",
+                "-p", "ansible_collections.firebreak.response.plugins.plugin_utils", "--config-file", str(TREE / "mypy.ini"),
+                external=True, env={"MYPYPATH": COLLECTIONS})
 
 
-def _pythons() -> list[tuple[str, str]]:
-    """[(version, path)]: the oldest Python from 3.8 that is there, and 3.13 if it is."""
-    home = os.environ.get("FIREBREAK_HOME", "")
-    found = {}
-    for minor in range(8, 14):
-        candidates = glob.glob(f"{home}/.pyenv/versions/3.{minor}.*/bin/python3.{minor}")
-        candidates += [path for path in (shutil.which(f"python3.{minor}"),) if path]
-        if candidates:
-            found[minor] = candidates[0]
-    chosen = [minor for minor in sorted(found) if minor in (min(found), 13)]
-    return [(f"3.{minor}", found[minor]) for minor in chosen]
-
-
-def _environment(session: nox.Session, version: str, python: str) -> str:
-    """A small environment with pytest and nothing else, kept between runs. Returns its python."""
-    identity = subprocess.run([python, "-VV"], check=True, capture_output=True).stdout + python.encode()
-    folder = CACHE / f"units-{version}-{hashlib.sha256(identity).hexdigest()[:8]}"
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        session.run(python, "-m", "venv", str(folder))
-        session.run(str(folder / "bin/python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", "pytest")
-        (folder / "complete").touch()
-    return str(folder / "bin/python")
+@nox.session
+def contract(session: nox.Session) -> None:
+    """Rules about the code that no tool knows."""
+    _pytest(session, "tests/contract")
 
 
 @nox.session
 def units(session: nox.Session) -> None:
-    """Unit tests: all with the controller's Python; those of host code with the oldest and the newest that are there."""
-    session.run("python", *PYTEST, "-n", "2", "tests/unit")
-    pythons = _pythons()
-    sys.stdout.write("HOST CODE IS TESTED WITH PYTHON {0}\n".format(", ".join(version for version, _path in pythons) or "(none)"))
-    sys.stdout.flush()
-    for version, python in pythons:
-        runner = _environment(session, version, python)
-        session.run(
-            runner, *PYTEST, *_folders(session, "tests/unit/plugins/module_utils"),
-            env={"PYTHONPATH": os.environ["ANSIBLE_COLLECTIONS_PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
-        )
+    """Unit tests on the controller's Python."""
+    _pytest(session, "tests/unit")
+
+
+@nox.session
+def oldest(session: nox.Session) -> None:
+    """Unit tests of host code on the oldest and the newest Python that this machine has."""
+    home = os.environ.get("FIREBREAK_HOME", os.path.expanduser("~"))
+    found = {}
+    for minor in range(8, 14):
+        for path in (f"/usr/bin/python3.{minor}", *glob.glob(f"{home}/.pyenv/versions/3.{minor}.*/bin/python3")):
+            if os.access(path, os.X_OK):
+                found[minor] = path
+    for minor in sorted({min(found), max(found)}):
+        venv = Path(os.environ.get("FIREBREAK_CACHE", "/var/cache/firebreak")) / f"units-3.{minor}"
+        if not (venv / "complete").exists():
+            shutil.rmtree(venv, ignore_errors=True)
+            session.run(found[minor], "-m", "venv", str(venv), external=True)
+            session.run(str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "pytest", external=True)
+            (venv / "complete").touch()
+        session.log(f"host code on Python 3.{minor} ({found[minor]}); 3.8 to 3.13 are supported")
+        _pytest(session, "tests/unit/plugins/module_utils", python=str(venv / "bin/python"))
 
 
 @nox.session
 def kernel(session: nox.Session) -> None:
-    """Against this machine's kernel, in namespaces of their own; needs root."""
-    session.run("python", *PYTEST, "tests/integration/kernel")
+    """Host code against the running kernel, in private namespaces."""
+    _pytest(session, "tests/integration/kernel")
 
 
 @nox.session
 def lab(session: nox.Session) -> None:
-    """Against real hosts, every state four times, and the matrices."""
-    folders = _folders(session, "tests/lab", "tests/integration")
-    session.run("python", *PYTEST, *folders, "--ignore=tests/integration/kernel", "--ignore=tests/integration/targets")
-
-
-@nox.session
-def docs(session: nox.Session) -> None:
-    """Documentation of modules, roles and plugins."""
-    session.run("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", ".")
+    """The collection as its users use it, on the lab's real hosts."""
+    _pytest(session, "tests/integration/lab", "--durations=15")
 
 
 @nox.session
 def changelog(session: nox.Session) -> None:
-    """Changelog fragments and configuration."""
-    session.run("antsibull-changelog", "lint")
+    """Changelog fragments."""
+    session.run("antsibull-changelog", "lint", external=True)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Documentation of modules, plugins and roles."""
+    session.run("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", ".", external=True)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """ansible-lint, production profile, without the network."""
-    session.run("ansible-lint", "--offline")
+    """ansible-lint, production profile."""
+    session.run("ansible-lint", "--offline", external=True)
 
 
 @nox.session
 def sanity(session: nox.Session) -> None:
-    """ansible-test sanity, no ignore entries, on the running Python."""
-    version = "{0}.{1}".format(*sys.version_info[:2])
-    # ansible-test would download get-pip.py; its cache has one that needs no download.
+    """ansible-test sanity, without ignore entries."""
     cache = Path.home() / ".ansible/test/cache"
     cache.mkdir(parents=True, exist_ok=True)
-    for name in ("get_pip_24_2.py", "get_pip_25_2.py"):
-        shutil.copyfile("tests/tools/get_pip.py", cache / name)
-    if any(Path("tests/sanity").glob("ignore-*.txt")):
-        session.error("tests/sanity has ignore entries")
-    session.run("ansible-test", "sanity", "--color", "no", "--truncate", "0", "--python", version)
-
-
-@nox.session(name="import")
-def galaxy_import(session: nox.Session) -> None:
-    """galaxy-importer on the built tarball."""
-    session.run("python", "-m", "tests.tools.galaxy_import", str(CACHE))
+    for version in ("24_2", "25_2"):  # the names under which ansible-test keeps what it would download
+        shutil.copy(TREE / "tests/tools/get_pip.py", cache / f"get_pip_{version}.py")
+    session.run("ansible-test", "sanity", "--color", "no", external=True)
