@@ -11,14 +11,12 @@ from collections.abc import Mapping
 from ansible_collections.firebreak.response.plugins.module_utils import _arguments as arguments
 from ansible_collections.firebreak.response.plugins.plugin_utils._response import ResponseAction
 
-_STATE = {"state": {"type": "str", "choices": ["reported", "frozen", "terminated", "released"], "default": "reported"}}
-
 
 class ActionModule(ResponseAction):
     """A second look where something was stopped or ended."""
 
     MODULE = "firebreak.response.suspicious_process"
-    OPTIONS = arguments.merge(arguments.CASE, _STATE, arguments.PROCESSES)
+    OPTIONS = arguments.merge(arguments.CASE, arguments.PROCESS_STATE, arguments.PROCESSES)
 
     def second(self, options: Mapping[str, object]) -> bool:
         """Whether what was ended may come back."""

@@ -116,3 +116,28 @@ options:
     type: int
     default: 30
 """
+
+    PRIVATE = r"""
+options:
+  _phase:
+    description: Set by the action plugin; not for playbooks. Which of the round trips this is.
+    type: str
+    choices: [apply, finish, fetch]
+    default: apply
+  _transport:
+    description: Set by the action plugin; not for playbooks. Name of the connection plugin.
+    type: str
+    default: ssh
+  _received:
+    description: Set by the action plugin; not for playbooks. Evidence that has arrived and was verified.
+    type: dict
+    default: {}
+  _piece:
+    description: Set by the action plugin; not for playbooks. Which piece of a bundle to return.
+    type: dict
+    default: {}
+  _checkpoint:
+    description: Set by the action plugin; not for playbooks. The ledger's checkpoint, for the host's journal.
+    type: str
+    default: ""
+"""

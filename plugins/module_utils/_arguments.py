@@ -17,6 +17,10 @@ ISOLATION_STATE: dict[str, dict[str, object]] = {
     "state": {"type": "str", "choices": ["isolated", "released"], "default": "isolated"}
 }
 
+PROCESS_STATE: dict[str, dict[str, object]] = {
+    "state": {"type": "str", "choices": ["reported", "frozen", "terminated", "released"], "default": "reported"}
+}
+
 NETWORK: dict[str, dict[str, object]] = {
     "allow": {"type": "list", "elements": "str", "default": []},
     "management": {"type": "list", "elements": "str", "default": []},
@@ -49,7 +53,7 @@ STEPS: dict[str, dict[str, object]] = {
     }
 }
 
-# Set by the action plugins alone; a leading underscore keeps them out of the documentation.
+# Set by the action plugins alone; the documentation says so.
 PRIVATE: dict[str, dict[str, object]] = {
     "_phase": {"type": "str", "choices": ["apply", "finish", "fetch"], "default": "apply"},
     "_transport": {"type": "str", "default": "ssh"},

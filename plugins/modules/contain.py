@@ -28,6 +28,7 @@ extends_documentation_fragment:
   - firebreak.response.options.network
   - firebreak.response.options.processes
   - firebreak.response.options.evidence
+  - firebreak.response.options.private
 attributes:
   check_mode:
     description: Nothing is changed or written; the result says what would be cut, killed and taken.

@@ -26,6 +26,7 @@ description:
 extends_documentation_fragment:
   - firebreak.response.options
   - firebreak.response.options.network
+  - firebreak.response.options.private
 attributes:
   check_mode:
     description: Nothing is changed or written; the rules are loaded in a private network and the flows that would be cut are listed.

@@ -25,6 +25,7 @@ description:
 extends_documentation_fragment:
   - firebreak.response.options
   - firebreak.response.options.evidence
+  - firebreak.response.options.private
 attributes:
   check_mode:
     description: Everything is read as otherwise, nothing is written; the result says what would be taken.

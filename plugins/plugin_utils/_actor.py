@@ -24,8 +24,9 @@ def awx(task_vars: Mapping[str, object]) -> dict[str, str]:
     return found
 
 
-def actor(task_vars: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> dict[str, object]:
+def actor(task_vars: Mapping[str, object], environ: Mapping[str, str] | None = None) -> dict[str, object]:
     """{"user", "controller", "sudo_user"?, "awx"?: {...}}; the user is the kernel's, not the environment's."""
+    environ = os.environ if environ is None else environ
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

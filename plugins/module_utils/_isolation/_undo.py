@@ -119,13 +119,12 @@ def undo(folder: str, token: str) -> bool:
     return True
 
 
-def main() -> int:
+def main() -> None:
     """Wait if asked to, then undo."""
     if len(sys.argv) > 2:
         time.sleep(float(sys.argv[2]))
     undo(os.path.dirname(os.path.abspath(__file__)), sys.argv[1])
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -2,70 +2,160 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a suspect holds, into the bundle: program, maps, environment, descriptors, status."""
+"""What dies with a process: its file where that has no name, maps, environment, arguments, descriptors."""
 
 from __future__ import annotations
 
+import json
 import os
 
-from .._host._files import link, read_proc
-from .._text import printable
-from ._decide import Finding
+from .._errors import FirebreakError
+from .._host._files import read_proc
+from .._host._processes import same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._evidence._bundle import Bundle
+    from ._decide import Finding
 
-# A program larger than this is cut, and the capture is partial.
+# The largest program that is taken whole; of a larger one so much, which is said.
 PROGRAM_LIMIT = 67108864
-_FILES = (("cmdline", 1048576), ("environ", 1048576), ("status", 65536), ("maps", 4194304), ("stat", 4096), ("cgroup", 65536),
-          ("mountinfo", 1048576))
+_TEXTS = (("cmdline", 4194304), ("environ", 1048576), ("maps", 4194304), ("status", 65536), ("stat", 4096), ("cgroup", 65536))
 _DESCRIPTORS = 4096
+# A file system of the attacker's own (FUSE) may never answer.
+_SECONDS = 5.0
 
 
-def capture(one: Finding, bundle: Bundle, root: str, seen: set[tuple[int, int]]) -> None:
-    """Copy it. Sets `captured` to complete, partial or failed; a program that cannot be read does not save its process.
+def capture(findings: list[Finding], bundle: Bundle, deferred: bool = False) -> list[tuple[Finding, int]]:
+    """Take all of them, then make it safe. Sets `captured` and `why` of each. The files that were put off, open.
 
-    `seen` holds device and inode of programs that are in the bundle already. Raises HostError where the bundle is full.
+    What fails is said and does not raise: `kill` leaves alive what was not captured, unless the operator named it.
     """
-    base = "{0}/{1}".format(root, one.process.pid)
-    missing = []
-    for name, limit in _FILES:
-        data = read_proc("{0}/{1}".format(base, name), limit)
-        if data:
-            bundle.add_bytes("[root]/proc/{0}/{1}".format(one.process.pid, name), data, source="{0}/{1}".format(base, name))
-        elif name in ("status", "maps"):
-            missing.append(name)
-    links = ["{0} {1}".format(name, printable(link("{0}/{1}".format(base, name)) or "")) for name in ("exe", "cwd", "root")]
-    links.extend("fd/{0} {1}".format(name, printable(link("{0}/fd/{1}".format(base, name)) or "")) for name in _descriptors(base))
-    bundle.add_bytes("[root]/proc/{0}/links.txt".format(one.process.pid), "\n".join(links).encode("utf-8"), source=base)
-    if not _program(one, bundle, base, seen):
-        missing.append("exe")
-    one.captured = "partial" if missing else "complete"
-    one.why = ", ".join(missing)
-
-
-def _descriptors(base: str) -> list[str]:
+    later: list[tuple[Finding, int]] = []
+    seen: set[tuple[int, int]] = set()
     try:
-        return sorted(os.listdir(base + "/fd"), key=int)[:_DESCRIPTORS]
-    except (OSError, ValueError):
-        return []
+        bundle.collector = "suspects"
+        for one in findings:
+            if not one.outcome:
+                _capture(one, bundle, seen, later, deferred)
+        bundle.sync()
+    except FirebreakError as error:  # no room, or a disk that fails: nothing of this is safe
+        for one in findings:
+            one.captured, one.why = "failed", str(error)
+    return later
 
 
-def _program(one: Finding, bundle: Bundle, base: str, seen: set[tuple[int, int]]) -> bool:
-    """Copy the running file, deleted or not, once for each file. Programs that packages own are hashed elsewhere."""
-    if one.facts["system_path"] and not one.facts["deleted"]:
-        return True
+def _capture(one: Finding, bundle: Bundle, seen: set[tuple[int, int]], later: list[tuple[Finding, int]], deferred: bool) -> None:
+    process = one.process
+    base = "{0}/{1}/".format(process.root, process.pid)
+    folder = "[root]/proc/{0}/".format(process.pid)
+    handle = _open_program(base + "exe")
+    texts = [(name, read_proc(base + name, limit), limit) for name, limit in _TEXTS]
+    links = {name: _readlink(base + name) for name in ("cwd", "root", "exe")}
+    descriptors = _descriptors(base + "fd")
+    # Asked after reading: only so does all of it belong to this very process.
+    if not same(process, process.root):
+        if handle is not None:
+            os.close(handle)
+        one.captured, one.why = "failed", "it ended or changed while it was read"
+        return
+    one.captured = "complete"
+    for name, data, limit in texts:
+        cut = len(data) >= limit
+        bundle.add_bytes(
+            folder + name, data, base + name, outcome="partial" if cut else "complete",
+            why="cut at {0} bytes".format(limit) if cut else "")
+    facts = dict(links, fds=descriptors, start_ticks=process.start, name=process.name)
+    bundle.add_bytes(folder + "links.json", json.dumps(facts, indent=1).encode("ascii"), base + "fd")
+    if handle is None:
+        if process.exe is not None:
+            one.captured, one.why = "failed", "its program could not be opened"
+        return
+    stat = os.fstat(handle)
+    one.identity = (stat.st_dev, stat.st_ino)
+    if one.identity in seen:
+        os.close(handle)
+        return
+    seen.add(one.identity)
+    if stat.st_nlink and (deferred or one.facts["system_path"]):
+        later.append((one, handle))  # it has a name: the kill does not destroy it
+        return
     try:
-        handle = os.open(base + "/exe", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        entry = os.fstat(handle)
-        if (entry.st_dev, entry.st_ino) in seen:
-            return True
-        seen.add((entry.st_dev, entry.st_ino))
-        added = bundle.add_fd("[root]/proc/{0}/exe".format(one.process.pid), handle, PROGRAM_LIMIT, source=base + "/exe")
-        return added.get("outcome") == "complete"
+        _take_program(one, handle, bundle)
     finally:
         os.close(handle)
+
+
+def take_files(files: list[tuple[Finding, int]], bundle: Bundle) -> None:
+    """Take the programs that were put off; those that packages own are on the disk and in the list of hashes anyway."""
+    for one, handle in files:
+        try:
+            if not one.facts["system_path"]:
+                _take_program(one, handle, bundle)
+        finally:
+            os.close(handle)
+
+
+def _take_program(one: Finding, handle: int, bundle: Bundle) -> None:
+    """The content of the file, read by a thread, so that a file system that hangs takes five seconds and no more."""
+    import threading
+
+    parts: list[bytes] = []
+    failure: list[str] = []
+
+    def read() -> None:
+        left = PROGRAM_LIMIT
+        at = 0
+        try:
+            while left > 0:
+                data = os.pread(copy, min(1048576, left), at)
+                if not data:
+                    break
+                parts.append(data)
+                at += len(data)
+                left -= len(data)
+        except OSError as error:
+            failure.append("unreadable: {0}".format(error.strerror))
+        finally:
+            os.close(copy)
+
+    copy = os.dup(handle)
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    thread.join(_SECONDS)
+    size = os.fstat(handle).st_size
+    why = failure[0] if failure else ""
+    if thread.is_alive():
+        why = "its file system did not answer in {0:.0f} s".format(_SECONDS)
+    elif not why and size > PROGRAM_LIMIT:
+        why = "cut at {0} of {1} bytes".format(PROGRAM_LIMIT, size)
+    data = b"".join(list(parts))
+    process = one.process
+    entry = bundle.add_bytes(
+        "[root]/proc/{0}/exe".format(process.pid), data, process.exe or "", outcome="partial" if why else "complete", why=why)
+    if not data and size:
+        one.captured, one.why = "failed", why or "its program could not be read"
+    elif entry["outcome"] != "complete":
+        one.captured, one.why = "partial", str(entry.get("why", ""))
+
+
+def _open_program(path: str) -> int | None:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
+def _readlink(path: str) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
+def _descriptors(folder: str) -> dict[str, str | None]:
+    try:
+        names = os.listdir(folder)[:_DESCRIPTORS]
+    except OSError:
+        return {}
+    return {name: _readlink("{0}/{1}".format(folder, name)) for name in names}

@@ -11,7 +11,7 @@ import re
 import socket as _socket
 
 from .._host._files import link, read_proc
-from .._host._sockets import descriptors
+from .._host._sockets import descriptors, own_addresses
 from ._match import LOWER
 
 TYPE_CHECKING = False
@@ -129,17 +129,26 @@ class World:
     """What the facts of all processes are worked out from: the table, the sockets, the plan of the isolation if there is one."""
 
     def __init__(
-        self, processes: dict[int, Process], sockets: Iterable[Socket] = (), plan: Plan | None = None, own: Iterable[str] = (),
-        packet_inodes: Iterable[int] = (), root: str = "/proc",
+        self, processes: dict[int, Process], sockets: Iterable[Socket] = (), plan: Plan | None = None, root: str = "/proc",
     ) -> None:
         self.processes = processes
         self.root = root
         self.plan = plan
-        self.own = frozenset(own)
         self.sockets: dict[int, Socket] = {socket.inode: socket for socket in sockets if socket.inode}
-        self.packet_inodes = frozenset(packet_inodes) | {
-            inode for inode, socket in self.sockets.items() if socket.protocol == "raw"}
+        self.packet_inodes = {inode for inode, socket in self.sockets.items() if socket.protocol == "raw"}
         self._held: dict[int, list[int]] = {}
+        self._own: set[str] | None = None
+
+    @property
+    def own(self) -> set[str]:
+        """The host's own addresses."""
+        if self._own is None:
+            self._own = own_addresses(self.root)
+        return self._own
+
+    def forget(self, pid: int) -> None:
+        """Scan the descriptors of a process anew when they are next asked for."""
+        self._held.pop(pid, None)
 
     def held(self, process: Process) -> list[int]:
         """Inodes of the sockets that a process holds, scanned once."""

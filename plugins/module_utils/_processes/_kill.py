@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The end of a process: through a descriptor, after a second comparison, with a wait for its death."""
+"""End processes: the right ones, compared once more after a handle was opened that cannot change hands."""
 
 from __future__ import annotations
 
@@ -10,59 +10,114 @@ import os
 import signal
 import time
 
-from .._host import _pidfd as pidfd
+from .._host._pidfd import open_process, send, wait_for_death
 from .._host._processes import now, same
-from ._decide import Finding
+from .._text import printable
+from ._freeze import entries_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .._host._workdir import Workdir
+    from ._decide import Finding
+    from ._suspects import Suspects
+
+# How long a killed process may take to die. One in an uninterruptible sleep takes as long as its device.
+_SECONDS = 2.0
+# Open handles at a time, below the usual limit of 1024 descriptors.
+_BATCH = 400
+_KEPT = 2000
 
 
-def kill(findings: list[Finding], root: str, seconds: float) -> None:
-    """End them all. Sets `outcome`: terminated, pending (killed, not dead within the time), changed (spared: another
-    process or another program by now), gone."""
-    handles: dict[int, int] = {}
-    waiting: list[Finding] = []
-    try:
-        for one in findings:
-            pid = one.process.pid
-            try:
-                handle = pidfd.open_process(pid)
-            except ProcessLookupError:
-                one.outcome = "gone"
-                continue
-            if handle is not None:
-                handles[pid] = handle
-            # The descriptor holds the process fast; only now can a comparison mean the process that is signalled.
-            if not same(one.process, root):
-                one.outcome = "gone" if now(one.process, root) is None else "changed"
-                if handle is not None:
-                    os.close(handles.pop(pid))
-                continue
-            waiting.append(one)
-        for one in waiting:
-            _send(one, handles.get(one.process.pid))
-        _wait(waiting, handles, root, seconds)
-    finally:
-        for handle in handles.values():
-            os.close(handle)
+def remember(work: Workdir, findings: list[Finding]) -> None:
+    """Write down who is about to be ended, for the second look: number, start time and what would have to start it again."""
+    ended = entries_of(work.read(), "terminated")
+    for one in findings:
+        ended.append({
+            "pid": one.process.pid, "start": one.process.start, "name": printable(one.process.name, 64),
+            "exe": printable(one.process.exe or ""), "paths": one.paths,
+        })
+    work.update(terminated=ended[-_KEPT:], ended_at=time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
-def _send(one: Finding, handle: int | None) -> None:
-    """SIGKILL, then SIGCONT: on cgroup v1 a frozen task takes its end only when it is thawed."""
-    for number in (signal.SIGKILL, signal.SIGCONT):
+def forget_dead(work: Workdir, findings: list[Finding]) -> None:
+    """Nobody has to thaw what is dead."""
+    dead = {(one.process.pid, one.process.start) for one in findings if one.outcome in ("terminated", "gone")}
+    frozen = [one for one in entries_of(work.read(), "frozen") if (one["pid"], one.get("start")) not in dead]
+    work.update(frozen=frozen or None)
+
+
+def kill(suspects: Suspects, findings: list[Finding]) -> bool:
+    """End them and wait. Sets `outcome` of each; whether one had to be ended without a handle (before Linux 5.3)."""
+    old_way = False
+    for start in range(0, len(findings), _BATCH):
+        handles: dict[int, int] = {}
+        plain: list[Finding] = []
+        batch = [one for one in findings[start:start + _BATCH] if not one.outcome]
         try:
-            if handle is not None:
-                pidfd.send(handle, number)
-            else:  # no descriptors here: it is stopped, so its number cannot be given to another in between
-                os.kill(one.process.pid, number)
-        except ProcessLookupError:
-            return
+            for one in batch:
+                if one.captured not in ("complete", "partial") and not one.named:
+                    one.outcome = "kept"
+                    continue
+                handle = _kill_one(suspects, one)
+                if handle is not None:
+                    handles[one.process.pid] = handle
+                elif not one.outcome:
+                    plain.append(one)
+            dead = wait_for_death(handles, _SECONDS) if handles else set()
+        finally:
+            for handle in handles.values():
+                os.close(handle)
+        if plain:
+            old_way = True
+            dead |= _wait(suspects, plain)
+        for one in batch:
+            if not one.outcome:
+                one.outcome = "terminated" if one.process.pid in dead else "pending"
+    return old_way
 
 
-def _wait(waiting: list[Finding], handles: dict[int, int], root: str, seconds: float) -> None:
-    dead = pidfd.wait_for_death({one.process.pid: handles[one.process.pid] for one in waiting if one.process.pid in handles}, seconds)
-    end = time.monotonic() + seconds
-    for one in waiting:
-        while one.process.pid not in dead and now(one.process, root) not in (None, "Z", "X", "x"):
-            if one.process.pid in handles or time.monotonic() > end:
-                break
-            time.sleep(0.005)
-        one.outcome = "terminated" if now(one.process, root) in (None, "Z", "X", "x") else "pending"
+def _kill_one(suspects: Suspects, one: Finding) -> int | None:
+    """Open, compare, kill. The handle to wait on; None where there is none, or where `outcome` says why not."""
+    process = one.process
+    try:
+        handle = open_process(process.pid)
+    except ProcessLookupError:
+        one.outcome = "gone"
+        return None
+    try:
+        if now(process, suspects.root) in (None, "Z", "X"):
+            one.outcome = "gone"
+        elif not same(process, suspects.root) or not suspects.still_so(one):
+            one.outcome = "changed"
+        elif handle is not None:
+            send(handle, signal.SIGKILL)
+            return handle
+        else:
+            # Stopped, it can neither end nor become another program between the comparison and the kill.
+            os.kill(process.pid, signal.SIGSTOP)
+            if same(process, suspects.root):
+                os.kill(process.pid, signal.SIGKILL)
+            else:
+                os.kill(process.pid, signal.SIGCONT)
+                one.outcome = "changed"
+    except ProcessLookupError:
+        one.outcome = "gone"
+    except OSError as error:
+        one.outcome, one.why = "kept", "the kernel refused: {0}".format(error.strerror)
+    if handle is not None:
+        os.close(handle)
+    return None
+
+
+def _wait(suspects: Suspects, findings: list[Finding]) -> set[int]:
+    end = time.monotonic() + _SECONDS
+    left = list(findings)
+    dead: set[int] = set()
+    while left and time.monotonic() < end:
+        for one in list(left):
+            if now(one.process, suspects.root) in (None, "Z", "X"):
+                dead.add(one.process.pid)
+                left.remove(one)
+        if left:
+            time.sleep(0.002)
+    return dead

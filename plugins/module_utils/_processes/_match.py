@@ -90,8 +90,8 @@ def _compare(field: str, how: str, texts: list[str], every: bool) -> Test:
             return lambda facts: str(facts[lower]).startswith(several)
         return lambda facts: str(facts[lower]).endswith(several)
     if how == "startswith":
-        return lambda facts: all([str(facts[lower]).startswith(text) for text in texts])
-    return lambda facts: all([str(facts[lower]).endswith(text) for text in texts])
+        return lambda facts: all(str(facts[lower]).startswith(text) for text in texts)
+    return lambda facts: all(str(facts[lower]).endswith(text) for text in texts)
 
 
 def _search(rule: str, field: str, texts: list[str], every: bool) -> Test:
@@ -100,8 +100,8 @@ def _search(rule: str, field: str, texts: list[str], every: bool) -> Test:
     except re.error as error:
         raise RuleError("rule {0}: {1!r} is no regular expression: {2}".format(rule, texts, error)) from error
     if every:
-        return lambda facts: all([search(str(facts[field])) for search in searches])
-    return lambda facts: any([search(str(facts[field])) for search in searches])
+        return lambda facts: all(search(str(facts[field])) for search in searches)
+    return lambda facts: any(search(str(facts[field])) for search in searches)
 
 
 def _key(rule: str, key: str, value: object) -> Test:
@@ -114,7 +114,7 @@ def _key(rule: str, key: str, value: object) -> Test:
     if len(modifiers) > 1:
         raise RuleError("rule {0}: {1!r} has more than one modifier besides all".format(rule, key))
     values = _values(rule, key, value)
-    if any([isinstance(item, (bool, int)) for item in values]):
+    if any(isinstance(item, (bool, int)) for item in values):
         if modifiers or every:
             raise RuleError("rule {0}: {1!r} compares numbers, which takes no modifier".format(rule, key))
         return lambda facts: facts[field] in values

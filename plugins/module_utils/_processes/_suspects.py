@@ -2,22 +2,20 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The suspects of one run: found, judged, stopped until nothing moves, captured, ended, and looked for again."""
+"""The suspects of one run: find, decide, freeze, capture, kill, look again. Each step's work is in a file of its own."""
 
 from __future__ import annotations
 
 import os
-import signal
 
-from .._errors import OptionError
-from .._host._processes import first_look, now, read_process
-from .._host._sockets import own_addresses, owners, read_packet_sockets
-from .._text import printable
-from . import _decide as decide
-from ._capture import capture
-from ._decide import Finding
-from ._facts import CHEAP, World, facts_of
-from ._kill import kill
+from .._host._processes import ancestors, read_process
+from .._host._sockets import read_packet_sockets
+from . import _capture as capturing
+from . import _freeze as freezing
+from . import _kill as killing
+from . import _restart as restarting
+from ._decide import FREEZE, REPORT, TERMINATE, Finding, bounded, has_sign, spread
+from ._facts import CHEAP, World, facts_of, image_of, script_of
 from ._match import RuleSet
 from ._never import Never
 from ._rules import RULES
@@ -32,154 +30,190 @@ if TYPE_CHECKING:
     from .._host._workdir import Workdir
     from .._isolation._policy import Plan
 
-# Rounds of stopping: a pair that starts each other anew is still after two, a fork bomb is not meant to be won here.
-_ROUNDS = 10
-_SHOWN = 200
-
 
 class Suspects:
-    """What the rules and the operator say about one table of processes.
+    """What is suspected in one process table, and what is done about it.
 
-    `plan`: flows that it allows are no outside peers; `pids`: named by the operator; `spare`: paths of programs;
-    `critical`: names of units. Raises OptionError for a pid that does not run.
+    processes, sockets: of one look, not read again (processes that come later join the table); plan: of the isolation, what
+    it allows is no outside peer; pids: named by the operator; spare: paths of programs; critical: names of systemd units;
+    deep: ask the dear rules of every process (10 ms more on 300), not only of those that another rule hit.
     """
 
     def __init__(
         self, processes: dict[int, Process], sockets: Iterable[Socket], plan: Plan | None = None, *, pids: Iterable[int] = (),
-        spare: Iterable[str] = (), critical: Iterable[str] = (), root: str = "/proc",
+        spare: Iterable[str] = (), critical: Iterable[str] = (), root: str = "/proc", own_pid: int | None = None, deep: bool = False,
+        rules: list[dict[str, object]] | None = None, files: str = "/",
     ) -> None:
         self.processes = processes
-        self.plan = plan
         self.root = root
-        self.named = frozenset(pids)
-        self.spare = list(spare)
-        self.critical = list(critical)
-        for pid in self.named:
-            if pid not in processes:
-                raise OptionError("pids", pid, "the number of a process that runs")
-        self.rules = RuleSet(RULES, CHEAP)
+        self.files = files
+        self.deep = deep
+        self.pids = frozenset(pids)
+        self.rules = RuleSet(RULES if rules is None else rules, CHEAP)
+        self.world = World(processes, sockets, plan, root)
+        self.never = Never(processes, os.getpid() if own_pid is None else own_pid, spare, critical)
+        self.autonomy = REPORT
         self.findings: list[Finding] = []
-        self.stopped = 0  # how many this run has stopped
-        self.disabled: list[dict[str, object]] = []  # what this run has disabled
-        self._sockets = list(sockets)
-        self._world(processes, self._sockets)
+        self.work: Workdir | None = None
+        self.stable = True
+        self.without_pidfd = False
+        self.disabled: list[dict[str, object]] = []
+        self.not_disabled: list[dict[str, object]] = []
+        self._deferred: list[tuple[Finding, int]] = []
+        self._before: list[Process] = []
 
-    def _world(self, processes: dict[int, Process], sockets: list[Socket]) -> None:
-        self.world = World(
-            processes, sockets, self.plan, own_addresses(), [one.inode for one in read_packet_sockets()], self.root)
-        self.never = Never(processes, os.getpid(), self.spare, self.critical)
+    @property
+    def targets(self) -> list[Finding]:
+        """The findings that something is done about."""
+        return [one for one in self.findings if one.action != REPORT]
 
-    def _look(self, processes: Iterable[Process]) -> list[Finding]:
-        found = []
-        for process in processes:
-            named = process.pid in self.named
-            if not process.alive or (process.kernel_thread and not named):
-                continue
-            facts = facts_of(process, self.world)
-            hits = self.rules.hits(facts)
-            if hits or named:
-                hits = sorted({*hits, *self.rules.hits(facts, deep=True)})
-                finding = Finding(process, facts, [RULES[number] for number in hits], named)
-                finding.spared = self.never.reason(process, named)
-                found.append(finding)
-        return found
+    def examine(self, process: Process) -> Finding | None:
+        """What there is to say about one process; None where that is nothing, or weak signs alone."""
+        named = process.pid in self.pids
+        facts = facts_of(process, self.world)
+        hits = self.rules.hits(facts)
+        if hits or named or self.deep:
+            hits = sorted({*hits, *self.rules.hits(facts, True)})
+        rules = [self.rules.rules[number] for number in hits]
+        if not named and not has_sign(rules):
+            return None
+        finding = Finding(process, facts, rules, named)
+        finding.spared = self.never.reason(process, named)
+        return finding
 
     def find(self) -> list[Finding]:
-        """Everything that a rule or the operator names; nothing is touched."""
-        self.findings = self._look(self.processes.values())
+        """Look at every process; what is suspicious, worst first. Nothing is decided or done yet."""
+        self.world.packet_inodes |= {socket.inode for socket in read_packet_sockets(self.root)}
+        self.findings = []
+        for process in self.processes.values():
+            if process.alive and (not process.kernel_thread or process.pid in self.pids):
+                finding = self.examine(process)
+                if finding is not None:
+                    self.findings.append(finding)
+        self._spread()
         return self.findings
 
+    def _spread(self) -> None:
+        spread(self.findings)
+        self._children()
+        self.decide(self.autonomy)
+
+    def _children(self) -> None:
+        """Name what a process that is to end has started and that no rule knows: it is reported, so that somebody looks."""
+        ending = {one.process.pid for one in self.findings if one.level == TERMINATE and one.spared is None}
+        known = {one.process.pid for one in self.findings}
+        for pid, process in list(self.processes.items()) if ending else []:
+            if pid in known or not process.alive or process.kernel_thread:
+                continue
+            source = next((each for each in ancestors(self.processes, pid)[1:] if each in ending), None)
+            if source is not None:
+                finding = Finding(process, facts_of(process, self.world), [])
+                finding.kin_of, finding.kinship = source, "started by it"
+                self.findings.append(finding)
+
     def decide(self, autonomy: str) -> None:
-        """What is done with each finding: its level, spread to its kin, bounded by the autonomy."""
-        decide.spread(self.findings)
+        """Bound what the signs allow by the autonomy; who is spared, and what nobody may touch, is reported."""
+        self.autonomy = autonomy
+        order = (TERMINATE, FREEZE, REPORT)
         for one in self.findings:
-            one.action = decide.REPORT if one.spared else one.level if one.named else decide.bounded(one.level, autonomy)
-        self._autonomy = autonomy
+            one.action = REPORT if one.spared is not None else bounded(one.level, autonomy)
+        self.findings.sort(key=lambda one: (order.index(one.level), one.process.start, one.process.pid))
 
-    @property
-    def acting(self) -> list[Finding]:
-        """Findings that are stopped or ended."""
-        return [one for one in self.findings if one.action != decide.REPORT]
+    def newcomers(self) -> bool:
+        """Take in what has started since the last look; whether a target is among it."""
+        count = len(self.targets)
+        fresh = False
+        for name in os.listdir(self.root):
+            if not (name.isdigit() and name.isascii()) or int(name) in self.processes:
+                continue
+            process = read_process(int(name), self.root)
+            if process is None:
+                continue
+            self.processes[process.pid] = process
+            fresh = True
+            finding = self.examine(process) if process.alive and not process.kernel_thread else None
+            if finding is not None:
+                self.findings.append(finding)
+        if fresh:
+            self._spread()
+        return len(self.targets) > count
 
-    @property
-    def ending(self) -> list[Finding]:
-        """Findings that are ended."""
-        return [one for one in self.findings if one.action == decide.TERMINATE]
+    def replaced(self, finding: Finding) -> bool:
+        """Look afresh at a process whose image has changed under its number; whether it is still a target."""
+        self.findings.remove(finding)
+        process = read_process(finding.process.pid, self.root)
+        if process is None or process.start != finding.process.start or not process.alive:
+            return False
+        self.processes[process.pid] = process
+        self.world.forget(process.pid)
+        fresh = self.examine(process)
+        if fresh is None:
+            return False
+        fresh.frozen, fresh.was_stopped = finding.frozen, finding.was_stopped
+        self.findings.append(fresh)
+        self._spread()
+        return fresh.action != REPORT
 
     def freeze(self, work: Workdir) -> int:
-        """Stop them, in rounds until no new one appears; how many were stopped. What we stop is written down before."""
-        for _round in range(_ROUNDS):
-            fresh = [one for one in self.acting if not one.frozen]
-            if not fresh:
-                break
-            written = work.read().get("frozen")
-            records = list(written) if isinstance(written, list) else []
-            for one in fresh:
-                one.was_stopped = now(one.process, self.root) in ("T", "t")
-                if not one.was_stopped:
-                    records.append({"pid": one.process.pid, "start": one.process.start, "exe": printable(one.process.exe or "")})
-            work.update(frozen=records)
-            for one in fresh:
-                one.frozen = True
-                if now(one.process, self.root) is None:
-                    one.outcome = "gone"
-                elif not one.was_stopped:
-                    os.kill(one.process.pid, signal.SIGSTOP)
-                    self.stopped += 1
-            self._join()
-        return self.stopped
+        """Stop every target, and what of their kind starts meanwhile, until nothing new comes; how many were stopped.
 
-    def _join(self) -> None:
-        """Take in what appeared since: children and kin of those that are being stopped."""
-        table = first_look(self.root)
-        new = {pid: process for pid, process in table.items()
-               if pid not in self.processes or self.processes[pid].start != process.start}
-        if not new:
+        `state.json` names them under "frozen" before the signal goes out. Raises HostError where it cannot be written.
+        """
+        self.work = work
+        self._before = [one.process for one in self.targets]
+        return freezing.freeze(self, work)
+
+    def capture(self, bundle: Bundle, deferred: bool = False) -> None:
+        """Take what dies with the targets into the bundle and make it safe; a target of which this fails is not killed.
+
+        `deferred`: files that a kill does not destroy are only opened now; `capture_rest` takes them after the kill.
+        """
+        self._deferred = capturing.capture(self.targets, bundle, deferred)
+
+    def capture_rest(self, bundle: Bundle) -> None:
+        """Take the files that `capture` has put off."""
+        capturing.take_files(self._deferred, bundle)
+        self._deferred = []
+
+    def restarts(self) -> list[restarting.Entry]:
+        """Cron entries that would start again what is to end."""
+        paths = {path for one in self.findings if one.action == TERMINATE for path in one.paths}
+        return restarting.find_entries(paths, self.files) if paths else []
+
+    def kill(self) -> None:
+        """Disable what would restart them, end the targets and wait for their death. Needs `freeze` and `capture` before."""
+        if self.work is None:
+            raise RuntimeError("freeze comes before kill")
+        ending = [one for one in self.findings if one.action == TERMINATE]
+        if not ending:
             return
-        self.processes.update(new)
-        self._world(self.processes, self._sockets)
-        self.findings.extend(self._look(new.values()))
-        self.decide(self._autonomy)
+        killing.remember(self.work, ending)
+        self.disabled, self.not_disabled = restarting.disable(self.work, self.restarts())
+        self.without_pidfd = killing.kill(self, ending)
+        killing.forget_dead(self.work, self.findings)
 
-    def capture(self, bundle: Bundle) -> None:
-        """What the suspects hold goes into the bundle; it is safe once the caller has synced the bundle."""
-        seen: set[tuple[int, int]] = set()
-        for one in self.acting:
-            capture(one, bundle, self.root, seen)
+    def still_so(self, finding: Finding) -> bool:
+        """Whether the rule that condemned a process still does, asked anew of the live process."""
+        if finding.named:
+            return True
+        process = read_process(finding.process.pid, self.root)
+        if process is None:
+            return False
+        self.world.forget(process.pid)
+        facts = facts_of(process, self.world)
+        before = {rule["id"] for rule in finding.rules}
+        now = [*self.rules.hits(facts), *self.rules.hits(facts, True)]
+        rules = [self.rules.rules[number] for number in now if self.rules.rules[number]["id"] in before]
+        fresh = Finding(process, facts, rules)
+        return fresh.level == TERMINATE or (finding.kin_of is not None and has_sign(rules))
 
-    def kill(self, seconds: float = 2.0) -> None:
-        """End those that are to be ended and were captured; wait for their death."""
-        kill([one for one in self.ending if one.captured and not one.outcome], self.root, seconds)
+    def look_again(self) -> list[dict[str, object]]:
+        """A second look, at once: targets that live on, and what came back. Nothing is done about them."""
+        from ._again import survivors
 
-    def survivors(self) -> list[Finding]:
-        """Those that should be dead and are not."""
-        return [one for one in self.ending if now(one.process, self.root) not in (None, "Z", "X", "x")]
-
-    def as_result(self) -> dict[str, object]:
-        """The lists of the module's result, escaped and bounded."""
-        alive = {id(one) for one in self.survivors()}
-        dead = [one for one in self.ending if id(one) not in alive and one.outcome]
-        stopped = [one for one in self.acting if one.action == decide.FREEZE and now(one.process, self.root) in ("T", "t")]
-        return {
-            "findings": [shown(one) for one in self.findings[:_SHOWN]],
-            "terminated": [shown(one) for one in dead[:_SHOWN]],
-            "frozen": [shown(one) for one in stopped[:_SHOWN]],
-            "survivors": [{**shown(one), "state": now(one.process, self.root) or ""} for one in self.survivors()[:_SHOWN]],
-            "spared": [{**shown(one), "why": one.spared} for one in self.findings[:_SHOWN] if one.spared],
-        }
-
-    def hold_sockets(self) -> None:
-        """Scan every descriptor once, where the owners of all sockets are wanted anyway."""
-        self.world.known(owners([one.inode for one in self._sockets], self.root))
+        return survivors(self.work.read() if self.work is not None else {}, self.root)
 
 
-def shown(one: Finding) -> dict[str, object]:
-    """One finding for the result: identity, rules, what was done."""
-    process = one.process
-    fresh = read_process(process.ppid, process.root) if process.ppid else None
-    return {
-        "pid": process.pid, "ppid": process.ppid, "parent": printable(fresh.name, 64) if fresh is not None else "",
-        "name": printable(process.name, 64), "exe": printable(process.exe or ""), "cmdline": printable(" ".join(process.argv)),
-        "uid": process.uid, "rules": [str(rule["id"]) for rule in one.rules], "action": one.action,
-        "kin_of": one.kin_of, "kinship": one.kinship, "captured": one.captured,
-    }
+def paths_of(process: Process) -> tuple[str, str]:
+    """Program and script of a process."""
+    return image_of(process), script_of(process)

@@ -414,7 +414,7 @@ def test_a_partial_snapshot_says_what_is_missing(site):
 
 def test_an_interruption_is_recorded(site):
     with pytest.raises(KeyboardInterrupt):
-        site.run(contain, Host([lambda arguments: (_ for _ in ()).throw(KeyboardInterrupt())]))
+        site.run(contain, Host([lambda arguments: (one for one in ()).throw(KeyboardInterrupt())]))
     assert site.events() == ["started", "interrupted"]
 
 
