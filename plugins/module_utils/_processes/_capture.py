@@ -73,11 +73,11 @@ def _capture(one: Finding, bundle: Bundle, seen: set[tuple[int, int]], later: li
         return
     stat = os.fstat(handle)
     one.identity = (stat.st_dev, stat.st_ino)
-    if one.identity in seen:
-        os.close(handle)
+    if one.identity in seen or (stat.st_nlink and one.facts["system_path"]):
+        os.close(handle)  # what packages own stays on the disk, and is in the list of hashes
         return
     seen.add(one.identity)
-    if stat.st_nlink and (deferred or one.facts["system_path"]):
+    if stat.st_nlink and deferred:
         later.append((one, handle))  # it has a name: the kill does not destroy it
         return
     try:
@@ -87,11 +87,10 @@ def _capture(one: Finding, bundle: Bundle, seen: set[tuple[int, int]], later: li
 
 
 def take_files(files: list[tuple[Finding, int]], bundle: Bundle) -> None:
-    """Take the programs that were put off; those that packages own are on the disk and in the list of hashes anyway."""
+    """Take the programs that were put off, and close them."""
     for one, handle in files:
         try:
-            if not one.facts["system_path"]:
-                _take_program(one, handle, bundle)
+            _take_program(one, handle, bundle)
         finally:
             os.close(handle)
 

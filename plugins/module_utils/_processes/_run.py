@@ -2,210 +2,234 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One run of the module `suspicious_process`: options in, result out. `contain` uses the judgements."""
+"""One run of the module `suspicious_process`: options in, result out. `contain` uses `judged`, `predicted`, `second_look`."""
 
 from __future__ import annotations
 
 import os
-import signal
 import time
 
 from .._errors import HostError, OptionError
+from .._evidence import _collectors, _run as evidence_run
+from .._evidence._bundle import Bundle
+from .._evidence._context import Context
 from .._host._journal import tell
-from .._host._processes import first_look, now, read_process
+from .._host._processes import first_look
 from .._host._sockets import read_sockets
 from .._host._workdir import Workdir
-from . import _decide as decide
-from ._restart import disable, restarters, restore
-from ._suspects import Suspects, shown
+from . import _restart as restarting
+from ._again import describe, survivors
+from ._decide import FREEZE, REPORT, TERMINATE
+from ._freeze import STOPPED, entries_of, thaw
+from ._report import difference, result
+from ._suspects import Suspects
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .._timeline import Timeline
+
 NOT_COVERED = [
-    "restart by systemd units, timers, at, rc.local, udev and supervisors: looked for again after the kill, not disabled",
-    "memory of the processes; processes that hide from the listing",
-    "a deadline for what is frozen",
-    "site rules: the shipped ones alone are used",
+    "processes that hide from /proc, mounts over /proc entries, and threads",
+    "sockets of other network namespaces: peers of processes in containers are not seen",
+    "restart by systemd units and timers, at, rc scripts, udev and supervisors: named where something came back, not disabled",
+    "cron scripts in /etc/cron.hourly and its like, and entries that reach a program by another name than its path",
+    "cgroup freezer and cgroup.kill",
+    "memory of processes",
+    "a deadline for frozen processes: they stay stopped until they are released",
 ]
-_AUTONOMY = {"reported": decide.REPORT, "frozen": decide.FREEZE, "terminated": decide.TERMINATE}
+_AUTONOMY = {"reported": REPORT, "frozen": FREEZE, "terminated": TERMINATE}
+# The longest second look: the module returns well before a rollback fires.
+_LONGEST = 60
 
 
-def strings(value: object) -> list[str]:
-    """A list option as texts."""
-    return [str(entry) for entry in value] if isinstance(value, list) else []
-
-
-def numbers(value: object) -> list[int]:
-    """A list option as numbers."""
-    return [int(entry) for entry in value] if isinstance(value, list) else []
-
-
-def run(params: Mapping[str, object], check_mode: bool, diff: bool) -> dict[str, object]:
+def run(params: Mapping[str, object], check_mode: bool, diff: bool, timeline: Timeline) -> dict[str, object]:
     """The module's documented result. Raises FirebreakError; nothing was changed then unless its message says so."""
     if os.geteuid() != 0:
-        raise HostError("processes of others need root on the host; nothing was changed. Set become: true")
+        raise HostError("suspicious processes need root on the host; nothing was changed. Set become: true")
+    seconds = params["second_look"]
+    if not isinstance(seconds, int) or not 0 <= seconds <= _LONGEST:
+        raise OptionError("second_look", seconds, "must be from 0 to {0} seconds".format(_LONGEST))
     work = Workdir(str(params["case"]), writable=not check_mode)
     if params["_checkpoint"] and not check_mode:
         tell(work.case, str(params["_checkpoint"]))
-    if params["state"] == "released":
-        return _release(work, check_mode)
     if params["_phase"] == "finish":
-        return _finish(work, params, diff)
-    suspects = Suspects(
-        first_look(), read_sockets(), None, pids=numbers(params["pids"]), spare=strings(params["spare"]),
-        critical=strings(params["critical_services"]))
-    suspects.find()
+        found = second_look(work, params, diff)
+        received = params["_received"]
+        if isinstance(received, dict) and received and not check_mode:
+            piece = {"bundle": received.get("name"), "discard": True, "sha256": received.get("sha256")}
+            found["discarded"] = evidence_run.fetch(work, piece)["discarded"]
+    elif params["state"] == "released":
+        found = release(work, diff)
+    else:
+        found = _act(work, params, check_mode, diff, timeline)
+    found["timeline"] = timeline.steps
+    return found
+
+
+def _strings(value: object) -> list[str]:
+    return [str(entry) for entry in value] if isinstance(value, list) else []
+
+
+def suspects_of(params: Mapping[str, object], context: Context, named: bool = True, deep: bool = False) -> Suspects:
+    """The suspects of a reading, as the module's options ask for them."""
+    pids = params["pids"]
+    return Suspects(
+        context.processes, context.sockets, pids=[int(pid) for pid in pids] if named and isinstance(pids, list) else [],
+        spare=_strings(params["spare"]), critical=_strings(params["critical_services"]), deep=deep)
+
+
+def _act(work: Workdir, params: Mapping[str, object], check_mode: bool, diff: bool, timeline: Timeline) -> dict[str, object]:
     autonomy = _AUTONOMY[str(params["state"])]
+    context = Context()
+    suspects = suspects_of(params, context, deep=True)
+    suspects.find()
     suspects.decide(autonomy)
-    if params["state"] == "reported":
-        return {**suspects.as_result(), "verdict": "reported", "reasons": [], "changed": False, "disabled": [],
-                "not_covered": list(NOT_COVERED)}
+    timeline.mark("suspects found")
+    if autonomy == REPORT:
+        return dict(judged(suspects, autonomy, diff), verdict="reported", reasons=[])
     if check_mode:
         return predicted(suspects, autonomy, diff)
-    evidence = act(suspects, work, params) if suspects.acting else None
-    result = judged(suspects, autonomy, diff)
-    if evidence is not None:
-        result["evidence"] = evidence
-    return result
-
-
-def act(suspects: Suspects, work: Workdir, params: Mapping[str, object]) -> dict[str, object]:
-    """Stop, capture, disable, end; the evidence of it."""
-    from .._evidence import _run as evidence_run
-    from .._evidence._bundle import Bundle
-    from .._evidence._context import Context
-
-    suspects.freeze(work)
+    if not any(one.process.state != "T" or one.action == TERMINATE for one in suspects.targets):
+        suspects.freeze(work)  # all of them stand still: nothing is sent, nothing would be destroyed
+        return judged(suspects, autonomy, diff)
     bundle = Bundle(work, "volatile", work.case)
-    suspects.capture(bundle)
+    _collectors.run(bundle, context, ["sockets", "first_look"])
     bundle.sync()
-    end(suspects, work)
-    return evidence_run.describe(bundle, Context())
-
-
-def end(suspects: Suspects, work: Workdir) -> None:
-    """Disable what would start them again, then end them. Their capture must be safe by now."""
-    suspects.disabled.extend(disable(work, {path for one in suspects.ending for path in one.paths}))
+    suspects.freeze(work)
+    timeline.mark("suspects stopped")
+    suspects.capture(bundle, deferred=True)
+    timeline.mark("suspects captured")
     suspects.kill()
-    if suspects.ending:
-        tell(work.case, "ended {0} processes: {1}".format(
-            len(suspects.ending), " ".join(str(one.process.pid) for one in suspects.ending)))
+    timeline.mark("last suspect dead")
+    suspects.capture_rest(bundle)
+    found = judged(suspects, autonomy, diff)
+    found["evidence"] = evidence_run.describe(bundle, context)
+    if bundle.outcome != "complete":
+        found["missing"] = bundle.missing
+    return found
 
 
-def _difference(suspects: Suspects, after: bool) -> dict[str, str]:
-    before = ["{0} {1}\n".format(one["pid"], one["exe"]) for one in (shown(each) for each in suspects.findings)]
-    left = ["{0} {1} {2}\n".format(one.process.pid, shown(one)["exe"], _future(one, after)) for one in suspects.findings]
-    return {"before_header": "suspects", "after_header": "suspects", "before": "".join(before),
-            "after": "".join(line for line in left if not line.endswith("ended\n"))}
-
-
-def _future(one: decide.Finding, after: bool) -> str:
-    if after and one.action == decide.TERMINATE and one.outcome not in ("terminated", "gone"):
-        return one.outcome or "alive"
-    return {decide.TERMINATE: "ended", decide.FREEZE: "stopped", decide.REPORT: "untouched"}[one.action]
-
-
-def predicted(suspects: Suspects, autonomy: str, diff: bool) -> dict[str, object]:
-    """Check mode: who would be stopped and ended, and what would be disabled. Nothing is touched."""
-    disabled = [{"kind": "cron", "path": table} for table, _before, _after
-                in restarters({path for one in suspects.ending for path in one.paths})]
-    result: dict[str, object] = {
-        **suspects.as_result(), "terminated": [shown(one) for one in suspects.ending], "survivors": [],
-        "frozen": [shown(one) for one in suspects.acting if one.action == decide.FREEZE],
-        "disabled": disabled, "verdict": "would_be contained", "reasons": _left_alone(suspects, autonomy),
-        "changed": bool(disabled) or any(_would_change(one) for one in suspects.acting), "not_covered": list(NOT_COVERED),
-    }
+def predicted(suspects: Suspects, autonomy: str, diff: bool = False) -> dict[str, object]:
+    """Check mode: who would be stopped and ended, and what would be disabled. After `find` and `decide`; writes nothing."""
+    found = result(suspects, would=True)
+    word = "reported" if autonomy == REPORT else "contained"
+    found.update(
+        changed=any(one.action == TERMINATE or one.process.state not in STOPPED for one in suspects.targets),
+        verdict="would_be " + word, reasons=[], not_covered=list(NOT_COVERED))
     if diff:
-        result["diff"] = _difference(suspects, False)
-    return result
+        found["diff"] = difference(suspects, True)
+    return found
 
 
-def _would_change(one: decide.Finding) -> bool:
-    return one.action == decide.TERMINATE or now(one.process, one.process.root) not in ("T", "t")
-
-
-def _left_alone(suspects: Suspects, autonomy: str) -> list[str]:
-    left = [one for one in suspects.findings if one.spared is None and one.level != decide.REPORT and one.action == decide.REPORT]
-    return ["{0} suspects still run: the autonomy is {1}".format(len(left), autonomy)] if left else []
-
-
-def judged(suspects: Suspects, autonomy: str, diff: bool) -> dict[str, object]:
-    """The result with its verdict: `contained` where every suspect is stopped or dead."""
-    lists = suspects.as_result()
-    reasons = _left_alone(suspects, autonomy)
-    survivors = lists["survivors"]
-    if isinstance(survivors, list) and survivors:
-        reasons.append("{0} processes could not be ended; survivors names them and their state".format(len(survivors)))
-    partial = sum(1 for one in suspects.acting if one.captured == "partial" and one.outcome != "gone")
-    if partial:
-        reasons.append("of {0} suspects not everything could be captured".format(partial))
-    result: dict[str, object] = {
-        **lists, "disabled": suspects.disabled, "verdict": "partial" if reasons else "contained", "reasons": reasons,
-        "changed": bool(suspects.stopped or suspects.disabled or any(one.outcome == "terminated" for one in suspects.findings)),
-        "not_covered": list(NOT_COVERED),
-    }
+def judged(suspects: Suspects, autonomy: str, diff: bool = False) -> dict[str, object]:
+    """The result after the kill, with a look at once; `contained` if everything that should stand still or be dead is."""
+    found = result(suspects)
+    reasons = spared_reasons(suspects)
+    count = {word: sum(1 for one in suspects.targets if one.outcome == word) for word in ("kept", "pending", "changed")}
+    if count["kept"]:
+        reasons.append("{0} processes were not ended, for their evidence could not be taken; they stay stopped".format(count["kept"]))
+    if count["pending"]:
+        reasons.append("{0} processes have not died yet".format(count["pending"]))
+    if count["changed"]:
+        reasons.append("{0} processes became another program in the meantime and were left alone".format(count["changed"]))
+    if not suspects.stable:
+        reasons.append("new suspects were started faster than they could be stopped")
+    if suspects.not_disabled:
+        reasons.append("{0} cron tables that would start them again could not be changed".format(len(suspects.not_disabled)))
+        found["not_disabled"] = suspects.not_disabled
+    failed = [one for one in suspects.targets if autonomy != REPORT and not one.frozen and one.outcome == ""]
+    if failed:
+        reasons.append("{0} processes could not be stopped".format(len(failed)))
+    found["survivors"] = alive = suspects.look_again() if found["terminated"] or count["pending"] else []
+    if len(alive) > count["pending"]:
+        reasons.append("{0} processes came back at once".format(len(alive) - count["pending"]))
+    found.update(
+        changed=bool(found["terminated"] or suspects.disabled or suspects.stopped),
+        verdict=_verdict(reasons, bool(found["terminated"] or found["frozen"])), reasons=reasons, not_covered=list(NOT_COVERED))
+    if suspects.without_pidfd:
+        found["not_covered"] = [*NOT_COVERED, "this kernel has no pidfd: processes were stopped, compared and killed by number"]
     if diff:
-        result["diff"] = _difference(suspects, True)
-    return result
+        found["diff"] = difference(suspects, False)
+    return found
 
 
-def second_look(params: Mapping[str, object], diff: bool) -> dict[str, object]:
-    """Whether anything came back after `second_look` seconds: new suspects are named, not touched."""
-    seconds = params["second_look"]
-    if not isinstance(seconds, int) or not 0 <= seconds <= 300:
-        raise OptionError("second_look", seconds, "must be from 0 to 300 seconds")
-    time.sleep(seconds)
-    suspects = Suspects(
-        first_look(), read_sockets(), None, spare=strings(params["spare"]), critical=strings(params["critical_services"]))
-    suspects.find()
-    autonomy = str(params["autonomy"]) if "autonomy" in params else _AUTONOMY[str(params["state"])]
-    suspects.decide(autonomy)
-    running = [one for one in suspects.acting if now(one.process, one.process.root) not in ("T", "t", "Z", "X", "x", None)]
-    waiting = [one for one in suspects.ending if one not in running and now(one.process, one.process.root) in ("T", "t")]
-    reasons = _left_alone(suspects, autonomy)
-    if running or waiting:
-        reasons.append("{0} suspects run at the second look: something started them again; run again".format(
-            len(running) + len(waiting)))
-    return {
-        "verdict": "partial" if reasons else "contained", "reasons": reasons, "changed": False,
-        "survivors": [{**shown(one), "state": now(one.process, one.process.root) or ""} for one in [*running, *waiting]],
-    }
+def spared_reasons(suspects: Suspects) -> list[str]:
+    """Strong signs that nothing was done about are said; programs that the site spares, and our own session, are not."""
+    spared = [one for one in suspects.findings if one.spared is not None and (one.level != REPORT or one.named)]
+    told = [one for one in spared if one.named or one.spared in ("critical service", "part of the system", "the SSH server", "process 1")]
+    return ["{0} processes with strong signs or named were spared; spared says why".format(len(told))] if told else []
 
 
-def _finish(work: Workdir, params: Mapping[str, object], diff: bool) -> dict[str, object]:
-    from .._evidence import _run as evidence_run
-
-    result = second_look(params, diff)
-    received = params["_received"]
-    if isinstance(received, dict) and received:
-        removed = evidence_run.fetch(work, {"bundle": received.get("name"), "discard": True, "sha256": received.get("sha256")})
-        result["discarded"] = removed["discarded"]
-    return result
+def _verdict(reasons: list[str], any_done: bool) -> str:
+    if not reasons:
+        return "contained"
+    return "partial" if any_done else "failed"
 
 
-def _release(work: Workdir, check_mode: bool) -> dict[str, object]:
-    """Thaw those that we froze and that are still who they were; give back what was disabled."""
+def second_look(work: Workdir, params: Mapping[str, object], diff: bool = False) -> dict[str, object]:
+    """The second run, some seconds after the kill: what lives on, what came back, what is new. Nothing is done about it."""
     state = work.read()
-    frozen = state.get("frozen")
-    thawed: list[dict[str, object]] = []
-    for record in frozen if isinstance(frozen, list) else []:
-        process = read_process(int(record["pid"]))
-        if process is None or process.start != record["start"] or process.state not in "Tt":
+    autonomy = str(params["autonomy"]) if "autonomy" in params else _AUTONOMY.get(str(params.get("state")), REPORT)
+    ended_at = state.get("ended_at")
+    if isinstance(ended_at, (int, float)):
+        left = float(str(params["second_look"])) - (time.clock_gettime(time.CLOCK_BOOTTIME) - ended_at)
+        if 0 < left <= _LONGEST:
+            time.sleep(left)
+    context = Context(processes=first_look(), sockets=read_sockets())
+    # A number that the operator named may have been given to somebody else since; who was ended is known by start time too.
+    suspects = suspects_of(params, context, named=False, deep=True)
+    suspects.find()
+    suspects.decide(autonomy)
+    alive = survivors(state, processes=context.processes)
+    known = {entry["pid"] for entry in alive}
+    for one in suspects.targets:
+        if one.process.pid in known or (one.action == FREEZE and one.process.state in STOPPED):
             continue
-        thawed.append({"pid": process.pid, "exe": record["exe"]})
-        if not check_mode:
-            os.kill(process.pid, signal.SIGCONT)
-    disabled = state.get("disabled")
-    given: list[dict[str, object]] = []
-    reasons: list[str] = []
-    if check_mode:
-        given = [{"kind": "cron"} for _record in (disabled if isinstance(disabled, list) else [])]
-    elif disabled or frozen:
-        given, reasons = restore(work)
-        work.update(frozen=None)
-        tell(work.case, "released: {0} processes thawed, {1} entries given back".format(len(thawed), len(given)))
-    verdict = "would_be released" if check_mode else "partial" if reasons else "released"
-    return {"verdict": verdict, "reasons": reasons, "changed": bool(thawed or given), "thawed": thawed, "restored": given,
-            "not_covered": list(NOT_COVERED)}
+        alive.append(describe(one.process, "should have been {0}".format("stopped" if one.action == FREEZE else "ended")))
+    running = 0
+    for entry in entries_of(state, "frozen"):
+        process = context.processes.get(int(str(entry["pid"])))
+        if process is not None and process.start == entry.get("start") and process.alive and process.state not in STOPPED + "D":
+            running += process.pid not in {one["pid"] for one in alive}
+    reasons = spared_reasons(suspects)
+    if alive:
+        reasons.append("second look: {0} processes live that should not; survivors names them".format(len(alive)))
+    if running:
+        reasons.append("second look: {0} processes that were stopped run again".format(running))
+    return {
+        "changed": False, "verdict": "partial" if reasons else ("reported" if autonomy == REPORT and "autonomy" not in params else "contained"),
+        "reasons": reasons, "survivors": alive[:200], "not_covered": list(NOT_COVERED),
+    }
+
+
+def release(work: Workdir, diff: bool = False) -> dict[str, object]:
+    """Thaw what we have stopped and give back what we have disabled. In check mode: what would be."""
+    thawed, failed = thaw(work)
+    restored, not_restored = restarting.restore(work)
+    reasons = []
+    if failed:
+        reasons.append("{0} processes could not be thawed".format(len(failed)))
+    if not_restored:
+        reasons.append("{0} cron tables were not given back; not_restored says why".format(len(not_restored)))
+    changed = bool(thawed or restored)
+    if work.writable and work.read():
+        work.update(frozen=failed or None, terminated=None, ended_at=None)
+        if restored:
+            restarting.forget(work, not_restored)
+        if changed:
+            tell(work.case, "released: {0} processes thawed, {1} cron tables given back".format(len(thawed), len(restored)))
+    found: dict[str, object] = {
+        "changed": changed, "verdict": ("" if work.writable else "would_be ") + ("partial" if reasons else "released"), "reasons": reasons,
+        "findings": [], "terminated": [], "frozen": [], "survivors": [], "spared": [], "thawed": thawed, "restored": restored,
+        "not_restored": not_restored, "not_covered": list(NOT_COVERED),
+    }
+    if diff:
+        header = "processes and cron tables of this case"
+        before = ["{0} stopped {1}".format(one["pid"], one.get("name", "")) for one in thawed]
+        before += ["{0} disabled".format(one["file"]) for one in restored]
+        found["diff"] = {
+            "before": "".join(line + "\n" for line in before), "before_header": header, "after_header": header,
+            "after": "".join(line.replace(" stopped ", " running ", 1).replace(" disabled", " given back") + "\n" for line in before)}
+    return found

@@ -14,10 +14,12 @@ from . import _capture as capturing
 from . import _freeze as freezing
 from . import _kill as killing
 from . import _restart as restarting
+from ._again import survivors
 from ._decide import FREEZE, REPORT, TERMINATE, Finding, bounded, has_sign, spread
-from ._facts import CHEAP, World, facts_of, image_of, script_of
+from ._facts import CHEAP, World, facts_of
 from ._match import RuleSet
 from ._never import Never
+from ._report import result
 from ._rules import RULES
 
 TYPE_CHECKING = False
@@ -60,7 +62,7 @@ class Suspects:
         self.disabled: list[dict[str, object]] = []
         self.not_disabled: list[dict[str, object]] = []
         self._deferred: list[tuple[Finding, int]] = []
-        self._before: list[Process] = []
+        self.stopped = 0
 
     @property
     def targets(self) -> list[Finding]:
@@ -160,8 +162,8 @@ class Suspects:
         `state.json` names them under "frozen" before the signal goes out. Raises HostError where it cannot be written.
         """
         self.work = work
-        self._before = [one.process for one in self.targets]
-        return freezing.freeze(self, work)
+        self.stopped += freezing.freeze(self, work)
+        return self.stopped
 
     def capture(self, bundle: Bundle, deferred: bool = False) -> None:
         """Take what dies with the targets into the bundle and make it safe; a target of which this fails is not killed.
@@ -208,12 +210,9 @@ class Suspects:
         return fresh.level == TERMINATE or (finding.kin_of is not None and has_sign(rules))
 
     def look_again(self) -> list[dict[str, object]]:
-        """A second look, at once: targets that live on, and what came back. Nothing is done about them."""
-        from ._again import survivors
-
+        """Targets that live on, and what came back. Nothing is done about them."""
         return survivors(self.work.read() if self.work is not None else {}, self.root)
 
-
-def paths_of(process: Process) -> tuple[str, str]:
-    """Program and script of a process."""
-    return image_of(process), script_of(process)
+    def as_result(self) -> dict[str, object]:
+        """The findings and what became of them, escaped and bounded; see `_report.result`."""
+        return result(self)
