@@ -3,62 +3,79 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Find suspicious processes, stop them, end them, give them back."""
+"""Find, freeze and end suspicious processes; give back what was stopped or disabled."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: suspicious_process
-short_description: Find, stop and end an attacker's processes
+short_description: Find, stop and end the attacker's processes
 version_added: 1.0.0
 author: Firebreak contributors (@firebreak-response)
 description:
-  - Judges every process by the shipped rules. Each rule has a grade and a family; a process is stopped on one strong
-    sign, and ended on two signs of different families of which one is strong, on a sign and kinship with a process
-    that is being ended, or on the operator's word.
-  - Stops in rounds until nothing new appears, captures what the processes hold, comments out cron entries that would
-    start them again, ends them through process descriptors after a second comparison, and looks again later.
-  - Our own session, process 1, kernel threads, the SSH server, parts of the system and critical services are spared;
-    what was spared is listed with the reason.
+  - Looks at every process by rules, each with a grade (strong, medium, weak) and a family (origin, identity, network,
+    behaviour, hiding).
+  - Stopping wants one strong sign. Ending wants a strong sign and another strong or medium one of B(another family);
+    or one strong or medium sign and kinship with a process that is being ended (its parent or child, the same program,
+    what starts it again); or the operator's word in O(pids).
+  - Targets are stopped in rounds until nothing of their kind starts any more, so that programs that start each other
+    anew cannot. Then what dies with them is captured and made safe, cron entries that would start them again are
+    disabled, start time, program and rule are compared once more, and they are killed through a handle (pidfd) that
+    cannot change hands. What lives on or comes back is named.
+  - A process of which the evidence could not be taken stays stopped and is not killed, unless the operator named it. Of
+    a program beyond 64 MiB so much is taken; that counts, and is said.
+  - Never touched are our own session, kernel threads, process 1, the SSH server and the services in
+    O(critical_services); parts of the system (systemd, D-Bus, cron, the log, container runtimes) only where
+    the operator names them. Every hit that is spared is reported with the reason.
 extends_documentation_fragment:
   - firebreak.response.options
   - firebreak.response.options.processes
-  - firebreak.response.options.private
 attributes:
   check_mode:
-    description: Nothing is touched; the result says who would be stopped and ended and what would be disabled.
+    description: Nothing is changed or written; the result says what would be stopped, ended, disabled or given back.
     support: full
   diff_mode:
-    description: Returns the suspects before and after.
+    description: Returns the targets before and after.
     support: full
   idempotent:
-    description: A second run changes nothing, unless the suspects came back.
+    description: A second run changes nothing, unless something came back.
     support: full
 options:
   state:
     description:
-      - V(reported) lists, V(frozen) stops, V(terminated) ends, V(released) thaws what was frozen and gives back what
-        was disabled.
+      - V(reported) lists findings. V(frozen) stops those with one strong sign. V(terminated) also ends those with signs
+        of two families, and their kin; it is the operator's own word and asks for no C(firebreak_autonomy).
+      - V(released) lets go on what this case has stopped, and gives back what it has disabled, byte for byte.
     type: str
     choices: [reported, frozen, terminated, released]
     default: reported
+notes:
+  - Needs root on the host.
+  - A stopped process stays stopped until it is released. systemd ends and restarts a unit with a watchdog that is stopped.
 seealso:
   - module: firebreak.response.contain
-  - module: firebreak.response.isolation
+  - module: firebreak.response.snapshot
 """
 
 EXAMPLES = r"""
-- name: Who looks suspicious?
+- name: List what is suspicious
   firebreak.response.suspicious_process:
     case: INC-42
 
-- name: End them, and process 4711 on the operator's word
+- name: See who would be killed
+  firebreak.response.suspicious_process:
+    case: INC-42
+    state: terminated
+  check_mode: true
+
+- name: End what two signs speak against, and process 4711 whatever speaks for it
   firebreak.response.suspicious_process:
     case: INC-42
     state: terminated
     pids: [4711]
+    critical_services: [postgresql]
 
-- name: Thaw what was frozen and give back what was disabled
+- name: Let go on what was stopped, and give back what was disabled
   firebreak.response.suspicious_process:
     case: INC-42
     state: released
@@ -67,91 +84,212 @@ EXAMPLES = r"""
 RETURN = r"""
 verdict:
   description:
-    - V(contained), V(partial), V(failed), V(unknown), V(reported) or V(released); in check mode the word that is hoped
-      for after C(would_be).
+    - V(contained), V(partial), V(failed) or V(unknown); V(reported) and V(released) for these states; in check mode the
+      word that is hoped for after C(would_be).
+    - V(contained) means that every process that should have been stopped or ended is, now and at the second look, and
+      that nothing came back.
   type: str
   returned: always
   sample: contained
 reasons:
-  description: Why the verdict is not better, a sentence each.
+  description: Why the verdict is not the one hoped for, a sentence each.
   type: list
   elements: str
   returned: always
   sample: []
 findings:
-  description: Processes that a rule or the operator names, at most 200, with C(pid), C(exe), C(cmdline), C(rules), C(action).
+  description: Processes with a strong or medium sign, those named, and what a process that is to end has started; worst first, at most 200.
   type: list
   elements: dict
-  returned: unless released
+  returned: always
+  contains:
+    pid:
+      description: Process number.
+      type: int
+      sample: 4711
+    start:
+      description: Start time in ticks since boot; with the number it names one process.
+      type: int
+      sample: 181234
+    name:
+      description: Name of the process (comm).
+      type: str
+      sample: xmrig
+    exe:
+      description: Program, as the kernel says it.
+      type: str
+      sample: /tmp/.m/xmrig (deleted)
+    command_line:
+      description: Arguments, at most 512 characters.
+      type: str
+      sample: xmrig -o stratum+tcp://pool.example:3333
+    user:
+      description: Number of the effective user.
+      type: int
+      sample: 33
+    state:
+      description: State letter at the first look.
+      type: str
+      sample: S
+    since:
+      description: When it was started, by the host's clock.
+      type: str
+      sample: "2026-11-24T04:27:51Z"
+    parent:
+      description: C(pid), C(name) and C(exe) of its parent.
+      type: dict
+    unit:
+      description: Innermost systemd unit that it belongs to.
+      type: str
+      sample: cron.service
+    peers:
+      description: Remote ends of its connections.
+      type: list
+      elements: str
+      sample: ["tcp 203.0.113.5:3333"]
+    rules:
+      description: Rules that match, with C(id), C(title), C(grade), C(family), C(attack) and C(falsepositives).
+      type: list
+      elements: dict
+    level:
+      description: What its signs allow - V(report), V(freeze) or V(terminate).
+      type: str
+      sample: terminate
+    action:
+      description: What was to be done about it, after O(state) and the reasons to spare it.
+      type: str
+      sample: terminate
+    named:
+      description: Whether the operator named it.
+      type: bool
+      sample: false
+    kin_of:
+      description: Number of the process whose kin it is, or null.
+      type: int
+    kinship:
+      description: How it is kin.
+      type: str
+      sample: same folder
+    spared:
+      description: Why it is left alone, or null.
+      type: str
+    captured:
+      description: V(complete), V(partial), V(failed), or empty where nothing was captured.
+      type: str
+      sample: complete
+    outcome:
+      description:
+        - V(terminated), V(gone) (ended by itself), V(pending) (killed, not dead yet), V(kept) (its evidence could not be taken),
+          V(changed) (became another program), or empty.
+      type: str
+      sample: terminated
+    why:
+      description: One sentence - what, why, since when, started by whom, talking to whom.
+      type: str
 terminated:
-  description: Findings that were ended, or would be in check mode.
+  description: Processes that were ended; in check mode, that would be. C(pid), C(start), C(name), C(exe), C(command_line).
   type: list
   elements: dict
-  returned: unless released
+  returned: always
 frozen:
-  description: Findings that are stopped, or would be in check mode.
+  description: Processes that stand still now; in check mode, that would.
   type: list
   elements: dict
-  returned: unless released
+  returned: always
 survivors:
-  description: Findings that should be dead and are not, with their C(state).
+  description: What lives though it should not, with C(state) and C(why), which names who started it again.
   type: list
   elements: dict
-  returned: unless released
+  returned: always
 spared:
-  description: Findings that were left alone, and C(why).
+  description: Hits that were left alone, and C(why).
   type: list
   elements: dict
-  returned: unless released
+  returned: always
 disabled:
-  description: Cron tables in which entries were commented out, or would be in check mode.
+  description: Cron tables (C(file)) and their C(lines) that were commented out; in check mode, that would be.
   type: list
   elements: dict
-  returned: unless released
+  returned: when O(state) is not V(released)
+not_disabled:
+  description: Cron tables that should have been changed and could not be, and C(why).
+  type: list
+  elements: dict
+  returned: when there are any
+omitted:
+  description: How many findings are beyond the 200 that are listed.
+  type: int
+  returned: when O(state) is not V(released)
 thawed:
-  description: Processes that run again.
+  description: Processes that go on.
   type: list
   elements: dict
-  returned: when released
+  returned: when O(state) is V(released)
 restored:
-  description: What was given back.
+  description: Cron tables that were given back.
   type: list
   elements: dict
-  returned: when released
-evidence:
-  description: The bundle with what the suspects held, verified on arrival; C(path) is where it lies on the controller.
-  type: dict
-  returned: when something was stopped or ended
+  returned: when O(state) is V(released)
+not_restored:
+  description: Cron tables that were not given back, and C(why).
+  type: list
+  elements: dict
+  returned: when O(state) is V(released)
+missing:
+  description: What of the evidence could not be taken.
+  type: list
+  elements: dict
+  returned: when something is missing
 diff:
-  description: The suspects before and after.
+  description: The targets before and after.
   type: dict
   returned: in diff mode
+timeline:
+  description: Seconds from the start of the module to the end of each step on the host.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    step:
+      description: What was done by then.
+      type: str
+      sample: last suspect dead
+    at:
+      description: Seconds since the start of the module.
+      type: float
+      sample: 0.081
+evidence:
+  description: The bundle, verified on arrival; C(path) is where it lies on the controller.
+  type: dict
+  returned: when something was captured
 ledger:
   description: The checkpoint of the case's ledger, C(count) records with the hash C(head).
   type: dict
   returned: when something was recorded
 not_covered:
-  description: What this version neither closes nor looks at.
+  description: What this version does not look at or close.
   type: list
   elements: str
   returned: always
 """
 
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.firebreak.response.plugins.module_utils import _arguments as arguments
 from ansible_collections.firebreak.response.plugins.module_utils._errors import FirebreakError
-from ansible_collections.firebreak.response.plugins.module_utils._processes import _run
+from ansible_collections.firebreak.response.plugins.module_utils._processes._run import run
+from ansible_collections.firebreak.response.plugins.module_utils._timeline import Timeline
 
 
 def main() -> None:
     """The edge: options in, result out."""
+    timeline = Timeline()
     module = AnsibleModule(
-        argument_spec=arguments.merge(
-            arguments.CASE, arguments.PROCESS_STATE, arguments.PROCESSES, arguments.PRIVATE),
+        argument_spec=arguments.merge(arguments.CASE, arguments.PROCESS_STATE, arguments.PROCESSES, arguments.PRIVATE),
         supports_check_mode=True,
     )
     try:
-        result = _run.run(module.params, module.check_mode, module._diff)
+        result = run(module.params, module.check_mode, module._diff, timeline)
     except FirebreakError as error:
         module.fail_json(msg=str(error), verdict="failed", reasons=[str(error)])
     module.exit_json(**result)
