@@ -93,8 +93,8 @@ class _Containment:
         self.plan = isolation_run.plan_of(params, self.session)
         self.isolation = Isolation(work, self.plan, str(params["backend"])) if "isolation" in self.steps else None
         self.suspects = Suspects(
-            self.context.processes, self.context.sockets, self.plan, pids=processes_run.numbers(params["pids"]),
-            spare=processes_run.strings(params["spare"]), critical=processes_run.strings(params["critical_services"]))
+            self.context.processes, self.context.sockets, self.plan, pids=_numbers(params["pids"]),
+            spare=_strings(params["spare"]), critical=_strings(params["critical_services"]))
         self.bundle = Bundle(work, str(params["tier"]), work.case, int(str(params["max_bytes"])))
         self.coverage: dict[str, object] = {}
 
@@ -140,21 +140,24 @@ class _Containment:
         """Capture, then destroy what was cut, then kill: in this order a program learns nothing before it is captured."""
         ending = "termination" in self.steps
         if ending:
-            self.suspects.capture(self.bundle)
-            self.bundle.sync()
+            # Files that a kill does not destroy are only held open now, and copied when the suspects are dead.
+            self.suspects.capture(self.bundle, deferred=True)
             self.timeline.mark("suspects captured")
         if self.isolation is not None:
             self.isolation.destroy(self.flows)
             self.timeline.mark("connections destroyed")
         if ending:
-            processes_run.end(self.suspects, self.work)
+            self.suspects.kill()
             self.timeline.mark("last suspect dead")
 
     def _rest(self) -> None:
         if "snapshot" in self.steps:
             self._collect(tuple(name for name in _collectors.names() if name not in _BEFORE))
+            self.timeline.mark("volatile tier safe")
+        if "termination" in self.steps:
+            self.suspects.capture_rest(self.bundle)
         self.evidence = evidence_run.describe(self.bundle, self.context)
-        self.timeline.mark("volatile tier safe")
+        self.timeline.mark("evidence closed")
 
     def _result(self) -> dict[str, object]:
         if self.isolation is not None:
@@ -200,8 +203,8 @@ def merged(results: Mapping[str, dict[str, object]]) -> dict[str, object]:
     diffs: list[object] = []
     for step in _ORDER:
         part = results.get(step, {})
-        reasons.extend("{0}: {1}".format(step, reason) for reason in processes_run.strings(part.pop("reasons", [])))
-        not_covered.extend(line for line in processes_run.strings(part.pop("not_covered", [])) if line not in not_covered)
+        reasons.extend("{0}: {1}".format(step, reason) for reason in _strings(part.pop("reasons", [])))
+        not_covered.extend(line for line in _strings(part.pop("not_covered", [])) if line not in not_covered)
         difference = part.pop("diff", None)
         if difference:
             diffs.extend(difference if isinstance(difference, list) else [difference])
@@ -227,7 +230,7 @@ def _finish(work: Workdir, params: Mapping[str, object], diff: bool) -> dict[str
     if "isolation" in steps:
         results["isolation"] = isolation_run.finish(work, session, diff)
     if "termination" in steps:
-        results["termination"] = processes_run.second_look(params, diff)
+        results["termination"] = processes_run.second_look(work, params, diff)
     result = merged(results)
     if results.get("isolation", {}).get("rolled_back"):
         result["rolled_back"] = True
@@ -236,3 +239,11 @@ def _finish(work: Workdir, params: Mapping[str, object], diff: bool) -> dict[str
         removed = evidence_run.fetch(work, {"bundle": received.get("name"), "discard": True, "sha256": received.get("sha256")})
         result["discarded"] = removed["discarded"]
     return result
+
+
+def _strings(value: object) -> list[str]:
+    return [str(entry) for entry in value] if isinstance(value, list) else []
+
+
+def _numbers(value: object) -> list[int]:
+    return [int(entry) for entry in value] if isinstance(value, list) else []
