@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import ast
 import glob
+import hashlib
 import os
 import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import nox
@@ -22,6 +25,29 @@ COLLECTIONS = str(TREE.parents[2])
 HOST_CODE = sorted([*TREE.glob("plugins/modules/*.py"), *TREE.glob("plugins/module_utils/**/*.py")])
 SHELL = ["dev", ".ci/run", "benchmarks/baseline.sh", "tests/lab/customise.sh"]
 PYTEST = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"]
+
+
+def _pythons() -> dict[int, str]:
+    """The Pythons 3.8 to 3.13 of this machine, by minor version; the real ones, no shims."""
+    home = os.environ.get("FIREBREAK_HOME", os.path.expanduser("~"))
+    found = {}
+    for minor in range(8, 14):
+        for path in (f"/usr/bin/python3.{minor}", *glob.glob(f"{home}/.pyenv/versions/3.{minor}.*/bin/python3.{minor}")):
+            if os.access(path, os.X_OK):
+                found[minor] = path
+    return found
+
+
+def _environment(requirements: Path, python: str = PYTHON) -> Path:
+    """A virtual environment for these pinned requirements, made once; a marker says that it is whole."""
+    key = hashlib.sha256(python.encode() + requirements.read_bytes()).hexdigest()[:12]
+    venv = Path(os.environ.get("FIREBREAK_CACHE", "/var/cache/firebreak")) / f"{requirements.stem}-{key}"
+    if not (venv / "complete").exists():
+        shutil.rmtree(venv, ignore_errors=True)
+        subprocess.run([python, "-m", "venv", str(venv)], check=True, timeout=120)
+        subprocess.run([str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "-r", str(requirements)], check=True, timeout=600)
+        (venv / "complete").touch()
+    return venv
 
 
 def _pytest(session: nox.Session, *arguments: str, python: str = PYTHON) -> None:
@@ -67,19 +93,9 @@ def units(session: nox.Session) -> None:
 @nox.session
 def oldest(session: nox.Session) -> None:
     """Unit tests of host code on the oldest and the newest Python that this machine has."""
-    home = os.environ.get("FIREBREAK_HOME", os.path.expanduser("~"))
-    found = {}
-    for minor in range(8, 14):
-        for path in (f"/usr/bin/python3.{minor}", *glob.glob(f"{home}/.pyenv/versions/3.{minor}.*/bin/python3")):
-            if os.access(path, os.X_OK):
-                found[minor] = path
+    found = _pythons()
     for minor in sorted({min(found), max(found)}):
-        venv = Path(os.environ.get("FIREBREAK_CACHE", "/var/cache/firebreak")) / f"units-3.{minor}"
-        if not (venv / "complete").exists():
-            shutil.rmtree(venv, ignore_errors=True)
-            session.run(found[minor], "-m", "venv", str(venv), external=True)
-            session.run(str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "pytest", external=True)
-            (venv / "complete").touch()
+        venv = _environment(TREE / "requirements/units.txt", found[minor])
         session.log(f"host code on Python 3.{minor} ({found[minor]}); 3.8 to 3.13 are supported")
         _pytest(session, "tests/unit/plugins/module_utils", python=str(venv / "bin/python"))
 
@@ -114,6 +130,18 @@ def lint(session: nox.Session) -> None:
     session.run("ansible-lint", "--offline", external=True)
 
 
+@nox.session(name="import")
+def galaxy_import(session: nox.Session) -> None:
+    """galaxy-importer on the built tarball, in an environment and a folder of its own."""
+    binaries = _environment(TREE / "requirements/import.txt") / "bin"
+    env = {"PATH": f"{binaries}:{os.environ['PATH']}"}
+    with tempfile.TemporaryDirectory() as folder:
+        session.run(str(binaries / "ansible-galaxy"), "collection", "build", "--output-path", folder, str(TREE), external=True, env=env)
+        (tarball,) = Path(folder).glob("*.tar.gz")
+        with session.chdir(folder):
+            session.run(str(binaries / "python"), "-m", "galaxy_importer.main", str(tarball), external=True, env=env)
+
+
 @nox.session
 def sanity(session: nox.Session) -> None:
     """ansible-test sanity, without ignore entries."""
@@ -121,4 +149,5 @@ def sanity(session: nox.Session) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     for version in ("24_2", "25_2"):  # the names under which ansible-test keeps what it would download
         shutil.copy(TREE / "tests/tools/get_pip.py", cache / f"get_pip_{version}.py")
-    session.run("ansible-test", "sanity", "--color", "no", external=True)
+    folders = [os.environ["PATH"], *(os.path.dirname(path) for path in _pythons().values())]  # it compiles and imports with each
+    session.run("ansible-test", "sanity", "--color", "no", external=True, env={"PATH": ":".join(folders)})

@@ -49,13 +49,12 @@ def documented_options(documentation: Mapping[str, Any], parts: Mapping[str, Map
 
 
 def option_problems(documented: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
-    """Where a module's spec and its documentation differ. Names with an underscore are between plugin and module."""
-    public = {name: option for name, option in spec.items() if not name.startswith("_")}
-    problems = [f"{name} is documented, the spec has no such option" for name in sorted(set(documented) - set(public))]
-    problems += [f"{name} is not documented" for name in sorted(set(public) - set(documented))]
-    for name in sorted(set(public) & set(documented)):
+    """Where a module's spec and its documentation differ."""
+    problems = [f"{name} is documented, the spec has no such option" for name in sorted(set(documented) - set(spec))]
+    problems += [f"{name} is not documented" for name in sorted(set(spec) - set(documented))]
+    for name in sorted(set(spec) & set(documented)):
         for word in COMPARED:
-            said, real = documented[name].get(word), public[name].get(word)
+            said, real = documented[name].get(word), spec[name].get(word)
             if (said or None) != (real or None) and not (said == real):
                 problems.append(f"{name}: {word} is {real!r}, documented {said!r}")
     return problems

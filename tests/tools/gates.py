@@ -15,7 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-GATES = ("shellcheck", "compat", "types", "contract", "units", "oldest", "kernel", "changelog", "docs", "lint", "sanity", "lab")
+GATES = ("shellcheck", "compat", "types", "contract", "units", "oldest", "kernel", "changelog", "docs", "lint", "import",
+         "sanity", "lab")
 OUTPUT = Path("tests/output")
 LIMIT = 2400  # seconds a gate may take
 
