@@ -24,7 +24,7 @@ TREE = Path(__file__).parent
 COLLECTIONS = str(TREE.parents[2])
 HOST_CODE = sorted([*TREE.glob("plugins/modules/*.py"), *TREE.glob("plugins/module_utils/**/*.py")])
 SHELL = ["dev", ".ci/run", "benchmarks/baseline.sh", "tests/lab/customise.sh"]
-PYTEST = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"]
+PYTEST = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "--import-mode=importlib"]  # files of one name in several folders
 
 
 def _pythons() -> dict[int, str]:
