@@ -44,7 +44,7 @@ def test_breached_to_contained_and_back(host):
     case = f"BREACH-{host}"
 
     checked = playbook("contain", "-l", host, "-e", f"firebreak_case={case}", *TERMINATE, "--check")
-    result = checked.of(host, "Contain")
+    result = checked.of(host, "Contain the host")
     assert result["verdict"] == "would_be contained"
     assert {flow["remote"] for flow in result["steps"]["isolation"]["flows_cut"]} >= {f"{network.C2}:4444", f"{network.C2}:3333"}
     assert len(result["steps"]["termination"]["terminated"]) >= 8
@@ -52,7 +52,7 @@ def test_breached_to_contained_and_back(host):
     assert not (hosts.STATE / "cases" / case).exists()
 
     run = playbook("contain", "-l", host, "-e", f"firebreak_case={case}", *TERMINATE)
-    result = run.of(host, "Contain")
+    result = run.of(host, "Contain the host")
     assert (run.status, result["verdict"], result["reasons"]) == (0, "contained", []), run.out[-3000:]
     assert len(run.results[host]) <= 4  # the validation of the role's arguments does not connect
     contained = time.time()
@@ -72,7 +72,7 @@ def test_breached_to_contained_and_back(host):
     assert steps.index("first look safe") < steps.index("ruleset in force") < steps.index("last suspect dead")
 
     again = playbook("contain", "-l", host, "-e", f"firebreak_case={case}", *TERMINATE)
-    assert again.status == 0 and again.of(host, "Contain")["changed"] is False
+    assert again.status == 0 and again.of(host, "Contain the host")["changed"] is False
 
     released = playbook("release", "-l", host, "-e", f"firebreak_case={case}")
     assert released.status == 0, released.out[-3000:]
@@ -91,8 +91,8 @@ def test_unreachable_host_stops_nobody_and_is_in_the_ledger(lab):
     run = playbook("contain", "-i", str(inventory), "-l", "deb12,gone", "-e", "firebreak_case=BATCH")
     try:
         assert run.status != 0
-        assert run.of("deb12", "Contain")["verdict"] == "contained"
-        assert run.of("gone", "Contain")["verdict"] == "unknown"
+        assert run.of("deb12", "Contain the host")["verdict"] == "contained"
+        assert run.of("gone", "Contain the host")["verdict"] == "unknown"
         said = json.dumps(run.results)
         assert "1 unknown, 1 contained of 2 hosts" in said
         ledger = (hosts.STATE / "cases" / "BATCH" / "ledger.jsonl").read_text(encoding="utf-8")

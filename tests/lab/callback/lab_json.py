@@ -29,13 +29,24 @@ class CallbackModule(CallbackBase):
         super().__init__()
         self._results: dict[str, dict[str, object]] = {}
 
-    def _keep(self, result, *_more, **_options) -> None:
-        name = result.task.name or result.task.action
+    def _keep(self, result, **how) -> None:
         kept = json.loads(json.dumps(result.result, default=str))
-        kept.update(failed=result.is_failed(), unreachable=result.is_unreachable())
-        self._results.setdefault(result.host.get_name(), {})[name] = kept
+        kept.update({"failed": False, "unreachable": False, **how})
+        self._results.setdefault(result.host.get_name(), {})[result.task.name or result.task.action] = kept
 
-    v2_runner_on_ok = v2_runner_on_failed = v2_runner_on_unreachable = v2_runner_on_skipped = _keep
+    def v2_runner_on_ok(self, result) -> None:
+        """One task of one host, as it should be."""
+        self._keep(result)
+
+    v2_runner_on_skipped = v2_runner_on_ok
+
+    def v2_runner_on_failed(self, result, ignore_errors=False) -> None:
+        """A failed task."""
+        self._keep(result, failed=True)
+
+    def v2_runner_on_unreachable(self, result) -> None:
+        """A host that was not reached."""
+        self._keep(result, unreachable=True)
 
     def v2_playbook_on_stats(self, _stats) -> None:
         """The end of a playbook, and of an ad-hoc run."""
