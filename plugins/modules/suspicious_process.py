@@ -30,6 +30,7 @@ description:
 extends_documentation_fragment:
   - firebreak.response.options
   - firebreak.response.options.processes
+  - firebreak.response.options.private
 attributes:
   check_mode:
     description: Nothing is changed or written; the result says what would be stopped, ended, disabled or given back.

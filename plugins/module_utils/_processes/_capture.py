@@ -132,7 +132,7 @@ def _take_program(one: Finding, handle: int, bundle: Bundle) -> None:
     process = one.process
     entry = bundle.add_bytes(
         "[root]/proc/{0}/exe".format(process.pid), data, process.exe or "", outcome="partial" if why else "complete", why=why)
-    if not data and size:
+    if size and not entry["size"]:
         one.captured, one.why = "failed", why or "its program could not be read"
     elif entry["outcome"] != "complete":
         one.captured, one.why = "partial", str(entry.get("why", ""))

@@ -27,6 +27,7 @@ REPORT, FREEZE, TERMINATE = "report", "freeze", "terminate"
 AUTONOMY = (REPORT, FREEZE, TERMINATE)
 _SCRIPT_LIMIT = 65536
 _PROGRAM_LIMIT = 33554432
+_PROGRAMS = ("/usr/bin", "/usr/sbin", "/bin", "/sbin")
 # What may stand around a path in a command line or a script for it to be the whole path.
 _AROUND = r"\s'\"`;|&()<>=:,"
 
@@ -157,11 +158,12 @@ def _script(one: Finding) -> str:
         return ""
 
 
-def _digest(one: Finding) -> tuple[int, str] | None:
+def _digest(path: str) -> tuple[int, str] | None:
+    """Size and SHA-256 of a program; None where it cannot be read or is larger than 32 MiB."""
     import hashlib
 
     try:
-        handle = os.open("{0}/{1}/exe".format(one.process.root, one.process.pid), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None
     try:
@@ -189,5 +191,23 @@ def _same_content(one: Finding, source: Finding) -> bool:
         return False
     if len(sizes) != 1:
         return False
-    mine = _digest(one)
-    return mine is not None and mine == _digest(source)
+    path = "{0}/{1}/exe"
+    mine = _digest(path.format(one.process.root, one.process.pid))
+    return mine is not None and mine == _digest(path.format(source.process.root, source.process.pid)) and not _copy_of_system(*mine)
+
+
+def _copy_of_system(size: int, digest: str) -> bool:
+    """Whether a packaged program has this content: two copies of one need have nothing to do with each other."""
+    for folder in _PROGRAMS:
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            continue
+        for entry in entries:
+            try:
+                same = entry.is_file(follow_symlinks=False) and entry.stat().st_size == size
+            except OSError:
+                continue
+            if same and _digest(entry.path) == (size, digest):
+                return True
+    return False

@@ -84,6 +84,7 @@ def _act(work: Workdir, params: Mapping[str, object], check_mode: bool, diff: bo
     autonomy = _AUTONOMY[str(params["state"])]
     context = Context()
     suspects = suspects_of(params, context, deep=True)
+    suspects.work = work
     suspects.find()
     suspects.decide(autonomy)
     timeline.mark("suspects found")
@@ -114,10 +115,9 @@ def _act(work: Workdir, params: Mapping[str, object], check_mode: bool, diff: bo
 def predicted(suspects: Suspects, autonomy: str, diff: bool = False) -> dict[str, object]:
     """Check mode: who would be stopped and ended, and what would be disabled. After `find` and `decide`; writes nothing."""
     found = result(suspects, would=True)
-    word = "reported" if autonomy == REPORT else "contained"
     found.update(
         changed=any(one.action == TERMINATE or one.process.state not in STOPPED for one in suspects.targets),
-        verdict="would_be " + word, reasons=[], not_covered=list(NOT_COVERED))
+        verdict="would_be contained", reasons=left_alone(suspects), not_covered=list(NOT_COVERED))
     if diff:
         found["diff"] = difference(suspects, True)
     return found
@@ -126,7 +126,7 @@ def predicted(suspects: Suspects, autonomy: str, diff: bool = False) -> dict[str
 def judged(suspects: Suspects, autonomy: str, diff: bool = False) -> dict[str, object]:
     """The result after the kill, with a look at once; `contained` if everything that should stand still or be dead is."""
     found = result(suspects)
-    reasons = spared_reasons(suspects)
+    reasons = left_alone(suspects)
     count = {word: sum(1 for one in suspects.targets if one.outcome == word) for word in ("kept", "pending", "changed")}
     if count["kept"]:
         reasons.append("{0} processes were not ended, for their evidence could not be taken; they stay stopped".format(count["kept"]))
@@ -155,11 +155,24 @@ def judged(suspects: Suspects, autonomy: str, diff: bool = False) -> dict[str, o
     return found
 
 
-def spared_reasons(suspects: Suspects) -> list[str]:
-    """Strong signs that nothing was done about are said; programs that the site spares, and our own session, are not."""
+def left_alone(suspects: Suspects) -> list[str]:
+    """What nothing was or will be done about though it looks bad, or was asked for.
+
+    Programs that the site spares and our own session are not among it: that they are left alone is what was meant.
+    """
+    reasons = []
+    running = [one for one in suspects.findings if one.spared is None and one.level != REPORT and one.action == REPORT]
+    if running:
+        reasons.append("{0} processes with strong signs were left alone, as the autonomy is {1}".format(len(running), suspects.autonomy))
     spared = [one for one in suspects.findings if one.spared is not None and (one.level != REPORT or one.named)]
     told = [one for one in spared if one.named or one.spared in ("critical service", "part of the system", "the SSH server", "process 1")]
-    return ["{0} processes with strong signs or named were spared; spared says why".format(len(told))] if told else []
+    if told:
+        reasons.append("{0} processes with strong signs or named were spared; spared says why".format(len(told)))
+    ended = {entry["pid"] for entry in entries_of(suspects.work.read(), "terminated")} if suspects.work is not None else set()
+    unknown = [str(pid) for pid in suspects.unknown if pid not in ended]
+    if unknown:
+        reasons.append("pids: there is no process {0}".format(", ".join(unknown)))
+    return reasons
 
 
 def _verdict(reasons: list[str], any_done: bool) -> str:
@@ -193,13 +206,13 @@ def second_look(work: Workdir, params: Mapping[str, object], diff: bool = False)
         process = context.processes.get(int(str(entry["pid"])))
         if process is not None and process.start == entry.get("start") and process.alive and process.state not in STOPPED + "D":
             running += process.pid not in {one["pid"] for one in alive}
-    reasons = spared_reasons(suspects)
+    reasons = left_alone(suspects)
     if alive:
         reasons.append("second look: {0} processes live that should not; survivors names them".format(len(alive)))
     if running:
         reasons.append("second look: {0} processes that were stopped run again".format(running))
     return {
-        "changed": False, "verdict": "partial" if reasons else ("reported" if autonomy == REPORT and "autonomy" not in params else "contained"),
+        "changed": False, "verdict": "partial" if reasons else ("contained"),
         "reasons": reasons, "survivors": alive[:200], "not_covered": list(NOT_COVERED),
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from .._host._journal import tell
 from .._host._processes import ancestors, read_process
 from .._host._sockets import read_packet_sockets
 from . import _capture as capturing
@@ -63,6 +64,8 @@ class Suspects:
         self.not_disabled: list[dict[str, object]] = []
         self._deferred: list[tuple[Finding, int]] = []
         self.stopped = 0
+        # Numbers that the operator named and that no process has.
+        self.unknown = sorted(pid for pid in self.pids if pid not in processes)
 
     @property
     def targets(self) -> list[Finding]:
@@ -189,6 +192,7 @@ class Suspects:
         ending = [one for one in self.findings if one.action == TERMINATE]
         if not ending:
             return
+        tell(self.work.case, "ending {0} processes: {1}".format(len(ending), " ".join(str(one.process.pid) for one in ending)))
         killing.remember(self.work, ending)
         self.disabled, self.not_disabled = restarting.disable(self.work, self.restarts())
         self.without_pidfd = killing.kill(self, ending)
