@@ -9,6 +9,7 @@ This file is also the program that runs inside the "host" namespace: `test_isola
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -52,8 +53,10 @@ class Namespaces:
         return subprocess.run(["nsenter", "-t", str(pid), "-n", *argv], check=True, stdout=subprocess.PIPE, text=True).stdout
 
     def start(self, pid: int, code: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             ["nsenter", "-t", str(pid), "-n", sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+        self.held.append(process)
+        return process
 
     def act(self, action: str, **values: object) -> dict[str, object]:
         """Run an action of this file in the host namespace."""
@@ -75,6 +78,11 @@ class Namespaces:
         for process in self.held:
             process.kill()
             process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    # What a killed client was never sent is lost: closing must not try to send it.
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
 
 
 def comm(pid: int) -> str:
