@@ -1,0 +1,35 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""`./dev bench [NAME]`: measures, prints a table, writes results.json; exits with 1 where a limit does not hold."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from . import contain
+
+BENCHES = {"contain": contain.measure}
+RESULTS = Path(__file__).with_name("results.json")
+
+
+def main(names: list[str]) -> int:
+    """Run the benches whose names begin so; all where none is given."""
+    chosen = [bench for bench in BENCHES if not names or any(bench.startswith(name) for name in names)]
+    if not chosen:
+        print(f"no such bench; there are: {', '.join(BENCHES)}")
+        return 2
+    figures = [figure for bench in chosen for figure in BENCHES[bench]()]
+    for figure in figures:
+        word = {True: "holds", False: "DOES NOT HOLD", None: ""}[figure["holds"]]
+        print(f"{figure['name']:40} {figure['value']:8.4f} {figure['unit']}  {figure['ratio']:6.2f} x {figure['against']} s"
+              f"  {'at most ' + str(figure['limit']) if figure['limit'] else '':12} {word}")
+    RESULTS.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return 0 if all(figure["holds"] is not False for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
