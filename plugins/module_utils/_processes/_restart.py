@@ -115,6 +115,10 @@ def _records(state: dict[str, object]) -> list[dict[str, object]]:
 
 def disable(work: Workdir, entries: list[Entry]) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """Comment the entries out; (disabled, not disabled), for the result. The way back is written before each change."""
+    if entries:
+        if not work.writable:
+            raise HostError("check mode writes nothing")
+        work.make()
     done: list[dict[str, object]] = []
     not_done: list[dict[str, object]] = []
     for entry in entries:
@@ -130,6 +134,7 @@ def _disable(work: Workdir, entry: Entry) -> str:
     """Change one table; "" or why it was not changed."""
     new = commented(entry.data, entry.lines, work.case)
     records = _records(work.read())
+    before = [dict(one) for one in records]
     earlier = next((one for one in records if one.get("file") == entry.file), None)
     if earlier is not None and earlier.get("written") != hashlib.sha256(entry.data).hexdigest():
         return "it has changed since an earlier run disabled part of it"
@@ -150,7 +155,10 @@ def _disable(work: Workdir, entry: Entry) -> str:
     earlier["written"] = hashlib.sha256(new).hexdigest()
     earlier["lines"] = [printable(text) for text in entry.texts[:20]]
     work.update(disabled=records)
-    return _write(entry.file, entry.data, new)
+    why = _write(entry.file, entry.data, new)
+    if why:
+        work.update(disabled=before or None)
+    return why
 
 
 def _write(file: str, expected: bytes, new: bytes) -> str:
