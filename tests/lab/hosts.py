@@ -26,7 +26,7 @@ def _boot(host: str) -> None:
          f"--hostname={host}", f"--network-namespace-path=/run/netns/{space(host)}", "--register=no", "--keep-unit",
          "--capability=CAP_NET_ADMIN,CAP_NET_RAW", "--console=pipe", "--link-journal=no", "--resolv-conf=off",
          f"--bind-ro={STATE}/key.pub:/etc/ssh/lab_keys", "--boot"],
-        f"{host}.log", {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network", "SYSTEMD_NSPAWN_LOCK": "0"})
+        f"{host}.log", {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network", "SYSTEMD_NSPAWN_LOCK": "0"}, host)
     (STATE / f"{host}.pid").write_text(str(child.pid))
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -68,11 +69,39 @@ def spaces() -> list[str]:
     return [line.split()[0][len(NAME) + 1:] for line in found if line.startswith(NAME + "-")]
 
 
-def start(argv: list[str], log: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a program that lives as long as the lab; what it prints goes to a file of the state folder."""
+def control_groups(role: str = "*") -> list[Path]:
+    """The control groups of a host in the hierarchies that systemd uses; `*`: those of all hosts that exist."""
+    bases = [base for base in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/systemd"))
+             if (base / "cgroup.procs").exists()]
+    name = f"firebreak-lab-{NAME}-{role}"
+    return [found for base in bases for found in (base.glob(name) if role == "*" else [base / name])]
+
+
+def start(argv: list[str], log: str, env: dict[str, str] | None = None, role: str = "") -> subprocess.Popen[bytes]:
+    """Start a program that lives as long as the lab; what it prints goes to a file of the state folder.
+
+    With a role it gets control groups of its own: two hosts that shared them would end each other's units.
+    """
+    groups = control_groups(role) if role else []
+    for group in groups:
+        group.mkdir(exist_ok=True)
+    enter = "".join(f'echo $$ >"{group}/cgroup.procs" && ' for group in groups)
     with open(STATE / log, "ab") as out:
-        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
-                                env={**os.environ, **(env or {})})
+        return subprocess.Popen(["sh", "-c", enter + 'exec "$@"', "sh", *argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                start_new_session=True, env={**os.environ, **(env or {})})
+
+
+def remove_control_groups(patience: float = 5) -> None:
+    """Take the hosts' control groups away; they are empty once the hosts are dead."""
+    deadline = time.monotonic() + patience
+    while control_groups() and time.monotonic() < deadline:
+        for top in control_groups():
+            for folder in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            with contextlib.suppress(OSError):
+                top.rmdir()
+        time.sleep(0.05)
 
 
 def end_all(roles: list[str], patience: float = 10) -> None:

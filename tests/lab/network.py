@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 
-from .machine import STATE, end_all, run, space, spaces
+from .machine import STATE, end_all, remove_control_groups, run, space, spaces
 
 # Documentation addresses (RFC 5737, RFC 3849) stand for the internet.
 C2 = "203.0.113.66"
@@ -64,4 +64,5 @@ def remove() -> None:
     end_all(roles)
     for role in roles:
         run(["ip", "netns", "delete", space(role)])
+    remove_control_groups()
     shutil.rmtree(STATE, ignore_errors=True)
