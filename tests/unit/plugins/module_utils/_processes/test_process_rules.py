@@ -98,7 +98,7 @@ def test_the_matcher_agrees_with_a_plain_reading_on_random_facts():
             for field, value in sample.items():
                 texts[field].append(value)
     seen = set()
-    for _ in range(3000):
+    for _round in range(3000):
         base = dice.choice(RULES)[dice.choice(["match", "nomatch"])]
         facts = Facts({**{field: dice.choice(values) for field, values in texts.items() if dice.random() < 0.3}, **base})
         facts = Facts({field: (facts[field] or False) if isinstance(Facts({})[field], bool) else facts[field] for field in match.FIELDS})
