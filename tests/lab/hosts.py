@@ -21,13 +21,12 @@ HOSTS = tuple(images.RELEASES)
 
 def _boot(host: str) -> None:
     root = images.image(images.RELEASES[host])
-    child = start(
+    start(
         ["systemd-nspawn", "--quiet", f"--directory={root}", "--volatile=overlay", f"--machine={space(host)}",
          f"--hostname={host}", f"--network-namespace-path=/run/netns/{space(host)}", "--register=no", "--keep-unit",
          "--capability=CAP_NET_ADMIN,CAP_NET_RAW", "--console=pipe", "--link-journal=no", "--resolv-conf=off",
          f"--bind-ro={STATE}/key.pub:/etc/ssh/lab_keys", "--boot"],
         f"{host}.log", {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network", "SYSTEMD_NSPAWN_LOCK": "0"}, host)
-    (STATE / f"{host}.pid").write_text(str(child.pid))
 
 
 def leader(host: str) -> int:

@@ -77,7 +77,7 @@ def control_groups(role: str = "*") -> list[Path]:
     return [found for base in bases for found in (base.glob(name) if role == "*" else [base / name])]
 
 
-def start(argv: list[str], log: str, env: dict[str, str] | None = None, role: str = "") -> subprocess.Popen[bytes]:
+def start(argv: list[str], log: str, env: dict[str, str] | None = None, role: str = "") -> None:
     """Start a program that lives as long as the lab; what it prints goes to a file of the state folder.
 
     With a role it gets control groups of its own: two hosts that shared them would end each other's units.
@@ -87,8 +87,9 @@ def start(argv: list[str], log: str, env: dict[str, str] | None = None, role: st
         group.mkdir(exist_ok=True)
     enter = "".join(f'echo $$ >"{group}/cgroup.procs" && ' for group in groups)
     with open(STATE / log, "ab") as out:
-        return subprocess.Popen(["sh", "-c", enter + 'exec "$@"', "sh", *argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                start_new_session=True, env={**os.environ, **(env or {})})
+        # It is nobody's child: it outlives us, and whoever takes the lab down need not be who brought it up.
+        subprocess.run(["setsid", "--fork", "sh", "-c", enter + 'exec "$@"', "sh", *argv], stdin=subprocess.DEVNULL, stdout=out,
+                       stderr=out, env={**os.environ, **(env or {})}, check=True, timeout=10)
 
 
 def remove_control_groups(patience: float = 5) -> None:
