@@ -1,0 +1,80 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The leak matrix: channels out of an isolated host, listened for on the internet's own wire.
+
+`./dev matrix leaks` runs it; each case is tried before the isolation too, so that a channel which never worked proves nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.lab import hosts, network
+from tests.lab.controller import adhoc
+from tests.lab.machine import inside
+
+OUTPUT = Path("tests/output/matrix-leaks.json")
+# Counts packets with one of the given source addresses that arrive at the internet's interface, for some seconds.
+LISTEN = """
+import ipaddress, socket, sys, time
+wanted = {ipaddress.ip_address(text).packed for text in sys.argv[2:]}
+s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)); s.settimeout(0.1)
+end, count = time.monotonic() + float(sys.argv[1]), 0
+print("ready", flush=True)
+while time.monotonic() < end:
+    try: data = s.recv(2048)
+    except TimeoutError: continue
+    source = data[12:16] if data[0] >> 4 == 4 else data[8:24]
+    neighbour = data[0] >> 4 == 6 and data[6] == 58 and 133 <= data[40] <= 137
+    count += source in wanted and not neighbour
+print(count)
+"""
+TCP = "import socket; s=socket.socket(socket.{family}); s.settimeout(0.5); s.connect(('{peer}', {port}))"
+UDP = "import socket; socket.socket(socket.{family}, socket.SOCK_DGRAM).sendto(b'x', ('{peer}', {port}))"
+RAW = "import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, {number}).sendto(b'\\x08\\x00\\xf7\\xff\\x00\\x00\\x00\\x00stolen', ('{peer}', 0))"
+CHANNELS = {
+    "tcp-ipv4": TCP.format(family="AF_INET", peer=network.C2, port=8443),
+    "tcp-ipv6": TCP.format(family="AF_INET6", peer=network.C2_6, port=8443),
+    "udp-ipv4": UDP.format(family="AF_INET", peer=network.C2, port=8443),
+    "udp-ipv6": UDP.format(family="AF_INET6", peer=network.C2_6, port=8443),
+    "udp-53": UDP.format(family="AF_INET", peer=network.C2, port=53),
+    "icmp-with-payload": RAW.format(number=1, peer=network.C2),
+    "gre": RAW.format(number=47, peer=network.C2),
+}
+
+
+def heard(host: str, code: str) -> int:
+    """How many packets of the host reach the internet while it runs `code`."""
+    listener = subprocess.Popen(inside("internet", [sys.executable, "-c", LISTEN, "1.0", network.address(host), network.address6(host)]),
+                                stdout=subprocess.PIPE, text=True)
+    with listener:
+        assert listener.stdout is not None and listener.stdout.readline() == "ready\n"
+        hosts.execute(host, ["python3", "-c", code], check=False)
+        return int(listener.stdout.readline())
+
+
+@pytest.mark.parametrize("backend", ["nftables", "iptables"])
+def test_nothing_leaks(lab, backend):
+    rows = []
+    for host in hosts.HOSTS:
+        before = {name: heard(host, code) for name, code in CHANNELS.items()}
+        assert all(before.values()), f"a channel is shut before the isolation: {before}"
+        assert adhoc(host, "isolation", f"case=LEAKS backend={backend}").of(host)["verdict"] == "contained"
+        try:
+            for name, code in CHANNELS.items():
+                count = heard(host, code)
+                rows.append({"case": name, "release": host, "backend": backend, "expected": 0, "got": count, "holds": count == 0})
+        finally:
+            released = adhoc(host, "isolation", "case=LEAKS state=released").of(host)
+        assert released["verdict"] == "released", released["reasons"]
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    kept = json.loads(OUTPUT.read_text(encoding="utf-8")) if OUTPUT.exists() else []
+    OUTPUT.write_text(json.dumps([row for row in kept if row["backend"] != backend] + rows, indent=1) + "\n", encoding="utf-8")
+    assert [row for row in rows if not row["holds"]] == []
