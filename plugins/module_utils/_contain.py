@@ -88,7 +88,9 @@ class _Containment:
         self.results: dict[str, dict[str, object]] = {}
         self.context = Context(max_seconds=float(str(params["max_seconds"])))
         start_firewall(self.context)
-        self.session = management_session(self.context.processes, self.context.sockets)
+        self.context.start()
+        processes = self.context.processes  # first, for the sockets are read meanwhile
+        self.session = management_session(processes, self.context.sockets)
         self.since = session_seconds(self.session)
         self.plan = isolation_run.plan_of(params, self.session)
         self.isolation = Isolation(work, self.plan, str(params["backend"])) if "isolation" in self.steps else None
@@ -130,6 +132,7 @@ class _Containment:
         if self.isolation.changed:
             self.isolation.cut()
             self.timeline.mark("ruleset in force")
+            self.isolation.settle()
             fresh = read_sockets()
             self.flows = sorted({*self.isolation.flows(self.context.sockets), *self.isolation.flows(fresh)})
         else:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tarfile
 import time
 
 from .._errors import HostError
@@ -257,8 +258,6 @@ class Bundle:
 
     def _begin(self, path: str, size: int) -> str:
         """Write a member's header; the name it got (a name used before gets a number)."""
-        import tarfile
-
         if self._closed is not None:
             raise ValueError("the bundle is closed")
         if not set(path) <= _NAME or path[:1] == "/" or ".." in path.split("/"):

@@ -40,7 +40,7 @@ class Command:
         self._output = os.memfd_create("firebreak-output")
         try:
             self._process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.DEVNULL, cwd="/",
+                argv, stdin=subprocess.DEVNULL, stdout=self._output, stderr=subprocess.DEVNULL, close_fds=False,
                 env={"PATH": ":".join(FOLDERS), "LC_ALL": "C"},
             )
         except OSError:

@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import time
 
 from .._host._files import link
+from .._host._processes import first_look
+from .._host._sockets import read_tables, sockets_of
 from ._programs import Programs
 
 TYPE_CHECKING = False
@@ -51,6 +54,8 @@ class Context:
         self.failed: list[str] = []  # why a command could not be started
         self._processes = processes
         self._sockets = sockets
+        self._tables: dict[str, bytes] = {}
+        self._reading: _thread.LockType | None = None
         self._owners = owners
         self._descriptors: dict[int, list[tuple[str, str]]] | None = None
 
@@ -78,18 +83,37 @@ class Context:
     def processes(self) -> dict[int, Process]:
         """The process table."""
         if self._processes is None:
-            from .._host._processes import first_look
-
             self._processes = first_look(self.proc)
         return self._processes
+
+    def start(self) -> None:
+        """Begin to read the sockets beside the processes: the kernel walks its tables for milliseconds, without the GIL."""
+        self._reading = lock = _thread.allocate_lock()
+        lock.acquire()
+
+        def read() -> None:
+            try:
+                self._tables.update(read_tables(self.proc))
+            finally:
+                lock.release()
+
+        _thread.start_new_thread(read, ())  # Thread.start() would wait until the thread runs
+
+    @property
+    def tables(self) -> dict[str, bytes]:
+        """The kernel's tables that `sockets` comes from, read once: what is parsed is what goes into the evidence."""
+        if self._reading is not None:
+            with self._reading:
+                pass
+        if not self._tables:
+            self._tables.update(read_tables(self.proc))
+        return self._tables
 
     @property
     def sockets(self) -> list[Socket]:
         """Sockets of our own network namespace."""
         if self._sockets is None:
-            from .._host._sockets import read_sockets
-
-            self._sockets = read_sockets(self.proc)
+            self._sockets = sockets_of(self.tables)
         return self._sockets
 
     @property
@@ -102,7 +126,12 @@ class Context:
                 if process.kernel_thread:
                     continue
                 folder = "{0}/{1}/fd".format(self.proc, pid)
+                first = process.stdio
                 try:
+                    # Since Linux 6.2 the folder's size is the number of descriptors (before, 0): most have these three.
+                    if None not in first and os.stat(folder).st_size == len(first):
+                        table[pid] = [(str(number), str(what)) for number, what in enumerate(first)]
+                        continue
                     names = os.listdir(folder)[:DESCRIPTORS]
                 except OSError:
                     continue

@@ -7,9 +7,12 @@
 from __future__ import annotations
 
 from .._host._files import read_proc
+from .._host._sockets import read_tables, sockets_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .._host._sockets import Socket
     from ._bundle import Bundle
     from ._context import Context
@@ -21,20 +24,17 @@ _FILE_BYTES = 33554432
 _RULES_BYTES = 16777216
 
 
-def _raw(bundle: Bundle, context: Context, names: tuple[str, ...], base: str, member: str) -> int:
-    """The kernel's own files below `base`; how many were there."""
-    found = 0
+def _raw(bundle: Bundle, names: tuple[str, ...], base: str, member: str, known: Mapping[str, bytes] | None = None) -> None:
+    """The kernel's own files below `base`; those that are `known` are not read again."""
     for name in names:
         path = "{0}/{1}".format(base, name)
-        data = read_proc(path, _FILE_BYTES)
+        data = known[name][:_FILE_BYTES] if known is not None and name in known else read_proc(path, _FILE_BYTES)
         if data:
-            found += 1
             cut = len(data) >= _FILE_BYTES
             bundle.add_bytes(
                 member + name, data, path, outcome="partial" if cut else "complete",
                 why="cut at {0} bytes".format(_FILE_BYTES) if cut else "",
             )
-    return found
 
 
 def _records(context: Context, sockets: list[Socket], namespace: str | None) -> list[dict[str, object]]:
@@ -61,7 +61,7 @@ def take_sockets(bundle: Bundle, context: Context) -> None:
     own = context.namespace("self", "net") if context.live else None
     sockets = context.sockets
     records = _records(context, sockets, own)
-    _raw(bundle, context, SOCKET_FILES, context.proc + "/net", "[root]/proc/net/")
+    _raw(bundle, SOCKET_FILES, context.proc + "/net", "[root]/proc/net/", context.tables)
     others: dict[str, int] = {}
     for pid, process in context.processes.items():
         if not process.kernel_thread:
@@ -73,11 +73,10 @@ def take_sockets(bundle: Bundle, context: Context) -> None:
         if context.late():
             why = "out of time before all network namespaces were read"
             break
-        from .._host._sockets import read_sockets
-
         base = "{0}/{1}".format(context.proc, pid)
-        records.extend(_records(context, read_sockets(base), name))
-        _raw(bundle, context, SOCKET_FILES, base + "/net", "[root]/proc/{0}/net/".format(pid))
+        tables = read_tables(base)
+        records.extend(_records(context, sockets_of(tables), name))
+        _raw(bundle, SOCKET_FILES, base + "/net", "[root]/proc/{0}/net/".format(pid), tables)
     bundle.add_jsonl(FOLDER + "sockets.jsonl", records, "/proc/net", "partial" if why else "complete", why)
     context.counts["sockets"] = len(records)
     context.counts["listening"] = sum(1 for one in records if one["state"] == "LISTEN")
@@ -87,7 +86,7 @@ def take_sockets(bundle: Bundle, context: Context) -> None:
 
 def take_network(bundle: Bundle, context: Context) -> None:
     """Links, addresses, routes of all tables, rules and neighbours by netlink, and the kernel's files."""
-    _raw(bundle, context, STATE_FILES, context.proc + "/net", "[root]/proc/net/")
+    _raw(bundle, STATE_FILES, context.proc + "/net", "[root]/proc/net/")
     if not context.live:
         return
     from .._host._netstate import TABLES, dump
@@ -131,7 +130,7 @@ def start_firewall(context: Context) -> None:
 def take_firewall(bundle: Bundle, context: Context) -> None:
     """The rules, by the host's own programs, which are marked as such; the kernel's list of old tables."""
     start_firewall(context)
-    _raw(bundle, context, ("ip_tables_names", "ip6_tables_names"), context.proc + "/net", "[root]/proc/net/")
+    _raw(bundle, ("ip_tables_names", "ip6_tables_names"), context.proc + "/net", "[root]/proc/net/")
     for name, command in context.commands.items():
         data, why = command.finish(context.deadline, _RULES_BYTES)
         bundle.add_bytes(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket as _socket
-from typing import Iterable, NamedTuple
+from typing import Iterable, Mapping, NamedTuple
 
 from ._files import read_proc
 
@@ -88,14 +88,23 @@ def parse_sockets(text: str, protocol: str, family: int) -> list[Socket]:
     return found
 
 
-def read_sockets(root: str = "/proc") -> list[Socket]:
-    """Every TCP, UDP, UDP-Lite and raw socket of the network namespace that `root` shows."""
+def read_tables(root: str = "/proc") -> dict[str, bytes]:
+    """The kernel's tables of TCP, UDP, UDP-Lite and raw sockets, as it writes them, by the name of the file."""
+    return {name: read_proc("{0}/net/{1}".format(root, name), _LIMIT) for name, _protocol, _family in _TABLES}
+
+
+def sockets_of(tables: Mapping[str, bytes]) -> list[Socket]:
+    """The sockets in the tables of `read_tables`."""
     found: list[Socket] = []
     for name, protocol, family in _TABLES:
-        data = read_proc("{0}/net/{1}".format(root, name), _LIMIT)
-        if data:
-            found.extend(parse_sockets(data.decode("ascii", "replace"), protocol, family))
+        if tables[name]:
+            found.extend(parse_sockets(tables[name].decode("ascii", "replace"), protocol, family))
     return found
+
+
+def read_sockets(root: str = "/proc") -> list[Socket]:
+    """Every TCP, UDP, UDP-Lite and raw socket of the network namespace that `root` shows."""
+    return sockets_of(read_tables(root))
 
 
 def parse_packet_sockets(text: str) -> list[PacketSocket]:

@@ -35,9 +35,10 @@ def run(argv: list[str], text: str = "") -> tuple[int, str, str]:
     import subprocess
 
     try:
+        # Without close_fds (none of ours are inheritable) and a folder, Python takes posix_spawn, three times as fast.
         done = subprocess.run(
             argv, input=text.encode("ascii"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_ENVIRONMENT,
-            timeout=_SECONDS, check=False, cwd="/")
+            timeout=_SECONDS, check=False, close_fds=False)
     except subprocess.TimeoutExpired as error:
         raise HostError("{0} did not end within {1:.0f} s".format(argv[0], _SECONDS)) from error
     except OSError as error:

@@ -164,7 +164,10 @@ class Isolation:
             raise HostError("another Firebreak run is at work on this host; nothing was changed. Run again when it is done") from error
 
     def cut(self) -> None:
-        """Put the rules in force, once the way back is armed for sure. Raises HostError; the host is as before then."""
+        """Put the rules in force, once the way back is armed for sure; `settle` is to follow.
+
+        Raises HostError; the host is as before then.
+        """
         engine, rollback = self._take_engine(), self._rollback
         if rollback is None:
             raise ValueError("arm first")
@@ -178,6 +181,10 @@ class Isolation:
             self.work.update(isolation=self._old or None)
             raise
         self._loaded = True
+
+    def settle(self) -> None:
+        """After the cut: write it down, and begin to work out what the kernel should show."""
+        engine = self._take_engine()
         if self.proved_by != "private network":
             self._after = None
         if self._trial is None and self._after is None:

@@ -52,7 +52,7 @@ class Rollback:
                 self._starting = subprocess.Popen(
                     [runner, "--quiet", "--collect", "--unit=" + unit, "--on-active={0}".format(seconds),
                      "--timer-property=AccuracySec=100ms", "--", *argv],
-                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, close_fds=False,
                     env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"})
             except OSError:
                 self._starting = None

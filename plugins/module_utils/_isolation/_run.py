@@ -90,6 +90,7 @@ def _isolate(
         return judged(isolation, described, diff)
     isolation.arm(int(str(params["confirm_within"])))
     isolation.cut()
+    isolation.settle()
     flows = sorted({*isolation.flows(sockets), *isolation.flows(read_sockets())})
     described = describe(flows, processes)
     isolation.destroy(flows)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import socket as _socket
@@ -53,6 +54,7 @@ def image_of(process: Process) -> str:
     return exe[: -len(DELETED)] if exe.endswith(DELETED) else exe
 
 
+@functools.lru_cache(1024)
 def basename_of(path: str) -> str:
     """The last component without a version: python3.11 is python, ld-linux-x86-64.so.2 is ld-linux."""
     name = path.rpartition("/")[2]
@@ -224,7 +226,21 @@ def _preload(process: Process, _world: World) -> bool:
     return any(item.startswith(("LD_PRELOAD=", "LD_AUDIT=")) and not item.endswith("=") for item in process.environ)
 
 
+def _parent_image(process: Process, world: World) -> str:
+    parent = world.processes.get(process.ppid)
+    return image_of(parent) if parent is not None else ""
+
+
+def _parent_command_line(process: Process, world: World) -> str:
+    parent = world.processes.get(process.ppid)
+    return " ".join(parent.argv) if parent is not None else ""
+
+
 _LAZY: dict[str, Callable[[Process, World], object]] = {
+    "Argv0": lambda process, world: process.argv[0] if process.argv else "",
+    "ParentImage": _parent_image,
+    "ParentBasename": lambda process, world: basename_of(_parent_image(process, world)),
+    "ParentCommandLine": _parent_command_line,
     "CurrentDirectory": lambda process, world: process.cwd or "",
     "script_writable": lambda process, world: writable(script_of(process)),
     "outside_peer": lambda process, world: world.outside_peer(process),
@@ -285,14 +301,13 @@ def facts_of(process: Process, world: World) -> Facts:
     argv = process.argv
     stdio = process.stdio
     memfd = image.startswith("/memfd:")
-    parent = world.processes.get(process.ppid)
-    parent_image = image_of(parent) if parent is not None else ""
+    line = " ".join(argv)
     two = stdio[0] is not None and stdio[0] == stdio[1] and world.connected(stdio[0])
     return Facts(
         {
-            "Image": image, "Basename": base, "CommandLine": " ".join(argv), "Argv0": argv[0] if argv else "", "Name": process.name,
-            "ParentImage": parent_image, "ParentBasename": basename_of(parent_image),
-            "ParentCommandLine": " ".join(parent.argv) if parent is not None else "",
+            "Image": image, "Basename": base, "CommandLine": line, "Name": process.name,
+            # What rules ask of every process, here already: half the time of a look.
+            LOWER + "Image": image.lower(), LOWER + "Basename": base.lower(), LOWER + "CommandLine": line.lower(),
             "uid": process.uid, "memfd": memfd, "deleted": not memfd and _is_deleted(process), "writable_path": writable(image),
             "system_path": system(image), "interpreter": base in _INTERPRETERS, "bracketed": _looks_like_thread(process),
             "renamed": bool(image) and not memfd and not image.rpartition("/")[2].startswith(process.name),

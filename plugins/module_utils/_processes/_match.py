@@ -73,7 +73,7 @@ def _find(field: str, texts: list[str], every: bool) -> Test:
     lower = LOWER + field
 
     def test(facts: Mapping[str, object]) -> bool:
-        text = str(facts[lower])
+        text: str = facts[lower]  # type: ignore[assignment]  # `lower` fields are made of text
         for one in texts:
             if (one in text) is not every:
                 return not every
@@ -155,13 +155,16 @@ class Selection:
 
 
 class Group:
-    """Selections that must hold together, some of them negated."""
+    """Selections that must hold together, some of them negated. `names`: of the selections."""
 
-    __slots__ = ("needs", "terms")
+    __slots__ = ("_negated", "_tests", "names", "needs")
 
     def __init__(self, rule: str, text: str, selections: Mapping[str, Selection]) -> None:
+        self.names: set[str] = set()
         self.needs: list[str] = []
-        self.terms: list[tuple[Selection, bool]] = []
+        # One flat list: the first test fails for nearly every process, and this is asked of all before the cut.
+        self._tests: list[Test] = []
+        self._negated: list[Selection] = []
         for term in text.split(" and "):
             name = term.strip()
             wanted = True
@@ -170,16 +173,19 @@ class Group:
                 wanted = not wanted
             if name not in selections:
                 raise RuleError("rule {0}: the condition names {1!r}, which is no selection".format(rule, name))
-            self.terms.append((selections[name], wanted))
+            self.names.add(name)
             if wanted:
+                self._tests.extend(selections[name].tests)
                 self.needs.extend(selections[name].needs)
+            else:
+                self._negated.append(selections[name])
 
     def holds(self, facts: Mapping[str, object]) -> bool:
         """Whether all of them do."""
-        for selection, wanted in self.terms:
-            if selection.holds(facts) is not wanted:
+        for test in self._tests:
+            if not test(facts):
                 return False
-        return True
+        return not any(selection.holds(facts) for selection in self._negated)
 
 
 def compile_rule(rule: Mapping[str, object]) -> list[Group]:
@@ -192,7 +198,7 @@ def compile_rule(rule: Mapping[str, object]) -> list[Group]:
         raise RuleError("rule {0}: detection needs selections and a condition".format(name))
     selections = {key: Selection(name, value) for key, value in detection.items() if key != "condition"}
     groups = [Group(name, part, selections) for part in detection["condition"].split(" or ")]
-    unused = set(selections) - {key for key in selections if any(selections[key] is term for group in groups for term, _w in group.terms)}
+    unused = set(selections).difference(*(group.names for group in groups))
     if unused:
         raise RuleError("rule {0}: selection {1!r} is not used by the condition".format(name, sorted(unused)[0]))
     return groups

@@ -152,7 +152,7 @@ RULES: list[Rule] = [
     _rule(
         "web-service-shell", "medium", "behaviour", "T1505.003", "a web server, database or Java machine has started a shell or scout",
         "CGI programs, build servers",
-        {"child": {"ParentBasename": _WEB, "Basename": _TOOLS}, "condition": "child"},
+        {"child": {"Basename": _TOOLS, "ParentBasename": _WEB}, "condition": "child"},
         {"ParentBasename": "nginx", "Basename": "sh"}, {"ParentBasename": "bash", "Basename": "sh"},
     ),
     _rule(
