@@ -20,9 +20,14 @@ LAN = {  # role -> last part of its address on the hosts' network, 10.66.0.0/24 
 }
 
 
+def lan4(number: int) -> str:
+    """The IPv4 address with this last part on the hosts' network."""
+    return f"10.66.0.{number}"
+
+
 def address(role: str) -> str:
     """The IPv4 address of a role on the hosts' network."""
-    return f"10.66.0.{LAN[role]}"
+    return lan4(LAN[role])
 
 
 def address6(role: str) -> str:
@@ -34,21 +39,36 @@ def _batch(role: str, lines: list[str]) -> None:
     run(["ip", "-n", space(role), "-batch", "-"], text="\n".join(lines) + "\n")
 
 
+def _space(role: str) -> None:
+    run(["ip", "netns", "add", space(role)])
+    _batch(role, ["link set lo up"])
+
+
+def _plug(role: str, number: int) -> None:
+    """A wire from the bridge into the role's namespace, where it is called `host0`."""
+    _batch("wire", [f"link add p-{role} type veth peer name host0 netns {space(role)}",
+                    f"link set p-{role} master lan up"])
+    _batch(role, [f"address add {lan4(number)}/24 dev host0", f"address add fd66::{number}/64 dev host0 nodad",
+                  "link set host0 up", "route add default via 10.66.0.1", "route add ::/0 via fd66::1"])
+
+
+def attach(role: str, number: int) -> None:
+    """One more role on the hosts' network."""
+    _space(role)
+    _plug(role, number)
+
+
 def make() -> None:
-    """Namespaces, bridge, router and addresses; every host's own interface is `host0`."""
+    """Namespaces, bridge, router and addresses."""
     for role in ("wire", "internet", *LAN):
-        run(["ip", "netns", "add", space(role)])
-        _batch(role, ["link set lo up"])
+        _space(role)
     for role in ("wire", "controller", "internet", "monitoring", "neighbour"):
         # Without duplicate address detection an address can be used at once.
         run(["ip", "netns", "exec", space(role), "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0"])
     _batch("wire", ["link add lan type bridge", "link set lan up",
                     "address add 10.66.0.1/24 dev lan", "address add fd66::1/64 dev lan nodad"])
-    for role in LAN:
-        _batch("wire", [f"link add p-{role} type veth peer name host0 netns {space(role)}",
-                        f"link set p-{role} master lan up"])
-        _batch(role, [f"address add {address(role)}/24 dev host0", f"address add {address6(role)}/64 dev host0 nodad",
-                      "link set host0 up", "route add default via 10.66.0.1", "route add ::/0 via fd66::1"])
+    for role, number in LAN.items():
+        _plug(role, number)
     _batch("wire", [f"link add outside type veth peer name inet0 netns {space('internet')}", "link set outside up",
                     "address add 203.0.113.1/24 dev outside", "address add 198.51.100.1/24 dev outside",
                     "address add 2001:db8:66::1/64 dev outside nodad"])

@@ -23,15 +23,14 @@ def read_proc(path: str, limit: int = 1048576) -> bytes:
     except OSError:
         return b""
     try:
-        data = os.read(handle, min(limit, CHUNK))
-        if len(data) < min(limit, 4096):  # small files come whole in one read
-            return data
-        parts = [data]
-        size = len(data)
-        while data and size < limit:
-            data = os.read(handle, min(CHUNK, limit - size))
+        # To the very end: the kernel hands out tables a page at a time, cut between records, so that a short read says nothing.
+        parts = []
+        while limit > 0:
+            data = os.read(handle, min(CHUNK, limit))
+            if not data:
+                break
             parts.append(data)
-            size += len(data)
+            limit -= len(data)
         return b"".join(parts)
     except OSError:
         return b""

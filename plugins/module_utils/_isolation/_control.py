@@ -49,7 +49,7 @@ class Isolation:
         self.proved_by = "private network"
         self.state: dict[str, object] = {}
         self.cut_flows: list[Socket] = []
-        self._engine: _backends.Nftables | _backends.Iptables | None = None
+        self._engine: _backends.Engine | None = None
         self._rules: dict[str, str] = {}
         self._trial: Trial | None = None
         self._after: str | None = None
@@ -58,12 +58,11 @@ class Isolation:
         self._loaded = False
         self._old: dict[str, object] = {}
 
-    def _take_engine(self) -> _backends.Nftables | _backends.Iptables:
+    def _take_engine(self) -> _backends.Engine:
         """The backend; for an isolation in force the one that it was made with. Sets `before`."""
         if self._engine is not None:
             return self._engine
-        state = self.work.read().get("isolation")
-        self.state = state if isinstance(state, dict) else {}
+        self.state = self.state_of()
         engine, reason = _backends.choose(self.wanted, self.root)
         before = engine.live()
         if not before:
@@ -107,6 +106,18 @@ class Isolation:
         self._rules = engine.rules(self.plan, self.work.case)
         self.changed = not self.before or self.before != self.after
 
+    def inspect_again(self) -> None:
+        """For the second run: `after` is what the first one wrote down with the plan, which comes from there too."""
+        listing, by = self.state_of().get("listing"), self.state_of().get("proved_by")
+        if isinstance(listing, str) and isinstance(by, str):
+            self._after, self.proved_by = listing, by
+        self.inspect()
+
+    def state_of(self) -> dict[str, object]:
+        """What the work folder says of this case's isolation; empty where it says nothing."""
+        state = self.work.read().get("isolation")
+        return state if isinstance(state, dict) else {}
+
     @property
     def after(self) -> str:
         """The canonical listing: our rules as the host's own program lists them, loaded in a private network."""
@@ -120,10 +131,12 @@ class Isolation:
                 same = self.plan is not None and self.state.get("plan") == self.plan.as_dict()
                 stored = self.state.get("listing") if same else None
                 if stored is None and self._loaded:  # what nft shows right after it took the rules
-                    stored = self.state["listing"] = engine.live()
-                    self.work.update(isolation=self.state)
+                    stored = engine.live()
                 listing = stored if isinstance(stored, str) else "".join(self._rules.values())
             self._after = listing
+            if self._loaded:
+                self.state.update(listing=listing, proved_by=self.proved_by)
+                self.work.update(isolation=self.state)
         return self._after
 
     def arm(self, confirm_within: int) -> None:
@@ -227,14 +240,17 @@ class Isolation:
                 remaining.append(socket)
         return {**counts, "remaining": remaining}
 
-    def remaining(self) -> list[Socket]:
-        """Forbidden flows that outlived the cut: TCP that could deliver again, and others that are as they were then."""
+    def remaining(self, sockets: list[Socket] | None = None) -> list[Socket]:
+        """Forbidden flows that outlived the cut: TCP that could deliver again, and others that are as they were then.
+
+        `sockets`: of a reading of just now, where there is one.
+        """
         cut = set(self.cut_flows)
-        return [socket for socket in self.flows(read_sockets(os.path.join(self.root, "proc")))
+        return [socket for socket in self.flows(read_sockets(os.path.join(self.root, "proc")) if sockets is None else sockets)
                 if (socket.protocol == "tcp" and socket.state in _MAY_DELIVER) or socket in cut]
 
-    def proof(self) -> dict[str, object]:
-        """What can be shown from inside, now."""
+    def proof(self, sockets: list[Socket] | None = None) -> dict[str, object]:
+        """What can be shown from inside, now; `sockets` as for `remaining`."""
         from ._probe import probe
 
         engine = self._take_engine()
@@ -244,7 +260,7 @@ class Isolation:
             "ruleset": bool(live) and live == self.after,
             "ruleset_against": self.proved_by,
             "rollback": self.state.get("timer"),
-            "flows_remaining": len(self.remaining()),
+            "flows_remaining": len(self.remaining(sockets)),
             "probe": probe(),
             "management": {
                 "networks": self.plan.as_dict()["management"] if self.plan is not None else [],

@@ -55,7 +55,7 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool = False) -> d
     if params["state"] == "released":
         result = _release(work, params, session, check_mode, diff)
     elif params["_phase"] == "finish":
-        result = finish(work, session, diff)
+        result = finish(work, session, sockets, diff)
     else:
         result = _isolate(work, params, session, processes, sockets, check_mode, diff)
     return result
@@ -106,26 +106,27 @@ def predicted(
     return _result(isolation, "would_be contained", [], describe(flows, processes), diff, listing=isolation.after)
 
 
-def finish(work: Workdir, session: Session, diff: bool = False) -> dict[str, object]:
-    """The second run, over a fresh connection: confirm, prove, judge."""
+def finish(work: Workdir, session: Session, sockets: list[Socket], diff: bool = False) -> dict[str, object]:
+    """The second run, over a fresh connection: confirm, prove, judge. `sockets`: of a reading of just now."""
     state = work.read().get("isolation")
     plan = state.get("plan") if isinstance(state, dict) else None
     if not isinstance(plan, dict):
         raise HostError("no isolation of this case is recorded on the host, so there is nothing to confirm")
     isolation = Isolation(work, from_dict(plan, session))
-    isolation.inspect()
+    isolation.inspect_again()
     confirmation = isolation.confirm(session)
     isolation.changed = False
     if confirmation["confirmed"] and confirmation["how"] != "confirmed before":
         tell(work.case, "isolation confirmed, " + str(confirmation["how"]))
-    return judged(isolation, [], diff, confirmation)
+    return judged(isolation, [], diff, confirmation, sockets)
 
 
 def judged(
     isolation: Isolation, flows: list[dict[str, object]], diff: bool, confirmation: dict[str, object] | None = None,
+    sockets: list[Socket] | None = None,
 ) -> dict[str, object]:
     """The result with its proof; the verdict is what `judge` makes of it."""
-    proof = isolation.proof()
+    proof = isolation.proof(sockets)
     if confirmation is not None:
         proof["confirmed"] = confirmation["confirmed"]
         proof["confirmation"] = confirmation["how"]

@@ -4,16 +4,14 @@
 
 """Undo an isolation that nobody confirmed. Runs alone on the host, after the module is gone: `undo.py TOKEN [SECONDS]`.
 
-It imports nothing of ours and uses no shell. Beside it lie state.json, which holds the commands, and the file
+It imports nothing of ours and uses no shell, and of Python's own little before it has waited: it waits on every host at once. Beside it lie state.json, which holds the commands, and the file
 `armed-TOKEN`. Who renames that file decides: the confirmation and the undo never both happen.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -39,6 +37,8 @@ def start_of(pid: int) -> int | None:
 
 def empty(argv: list[str], chain: str) -> bool:
     """Whether iptables-save shows nothing of anybody's in a table, or in one built-in chain of it where `chain` is given."""
+    import subprocess
+
     try:
         done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_ENVIRONMENT, timeout=20, check=False)
     except (OSError, subprocess.SubprocessError):
@@ -52,6 +52,8 @@ def empty(argv: list[str], chain: str) -> bool:
 
 def perform(steps: list[dict[str, object]]) -> int:
     """Run the commands of the way back; how many failed that should not have."""
+    import subprocess
+
     failed = 0
     for step in steps:
         check = step.get("if_empty")
@@ -91,6 +93,8 @@ def undo(folder: str, token: str) -> bool:
         os.rename(os.path.join(folder, "armed-" + token), os.path.join(folder, "undone-" + token))
     except OSError:
         return False
+    import json
+
     path = os.path.join(folder, "state.json")
     with open(path, encoding="ascii") as handle:
         state = json.load(handle)

@@ -10,14 +10,10 @@ import os
 import time
 
 from .._errors import HostError, OptionError
-from .._evidence import _collectors, _run as evidence_run
-from .._evidence._bundle import Bundle
-from .._evidence._context import Context
 from .._host._journal import tell
 from .._host._processes import first_look
 from .._host._sockets import read_sockets
 from .._host._workdir import Workdir
-from . import _restart as restarting
 from ._again import describe, survivors
 from ._decide import FREEZE, REPORT, TERMINATE
 from ._freeze import STOPPED, entries_of, thaw
@@ -28,6 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .._host._processes import Process
+    from .._host._sockets import Socket
     from .._timeline import Timeline
 
 NOT_COVERED = [
@@ -55,11 +53,12 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool, timeline: Ti
     if params["_checkpoint"] and not check_mode:
         tell(work.case, str(params["_checkpoint"]))
     if params["_phase"] == "finish":
-        found = second_look(work, params, diff)
+        found = second_look(work, params, first_look(), read_sockets())
         received = params["_received"]
         if isinstance(received, dict) and received and not check_mode:
-            piece = {"bundle": received.get("name"), "discard": True, "sha256": received.get("sha256")}
-            found["discarded"] = evidence_run.fetch(work, piece)["discarded"]
+            from .._evidence._fetch import discard
+
+            found["discarded"] = discard(work, received.get("name"), received.get("sha256"))
     elif params["state"] == "released":
         found = release(work, diff)
     else:
@@ -72,18 +71,22 @@ def _strings(value: object) -> list[str]:
     return [str(entry) for entry in value] if isinstance(value, list) else []
 
 
-def suspects_of(params: Mapping[str, object], context: Context, named: bool = True, deep: bool = False) -> Suspects:
+def suspects_of(
+    params: Mapping[str, object], processes: dict[int, Process], sockets: list[Socket], named: bool = True,
+) -> Suspects:
     """The suspects of a reading, as the module's options ask for them."""
     pids = params["pids"]
     return Suspects(
-        context.processes, context.sockets, pids=[int(pid) for pid in pids] if named and isinstance(pids, list) else [],
-        spare=_strings(params["spare"]), critical=_strings(params["critical_services"]), deep=deep)
+        processes, sockets, pids=[int(pid) for pid in pids] if named and isinstance(pids, list) else [],
+        spare=_strings(params["spare"]), critical=_strings(params["critical_services"]), deep=True)
 
 
 def _act(work: Workdir, params: Mapping[str, object], check_mode: bool, diff: bool, timeline: Timeline) -> dict[str, object]:
     autonomy = _AUTONOMY[str(params["state"])]
+    from .._evidence._context import Context
+
     context = Context()
-    suspects = suspects_of(params, context, deep=True)
+    suspects = suspects_of(params, context.processes, context.sockets)
     suspects.work = work
     suspects.find()
     suspects.decide(autonomy)
@@ -95,6 +98,9 @@ def _act(work: Workdir, params: Mapping[str, object], check_mode: bool, diff: bo
     if not any(one.process.state != "T" or one.action == TERMINATE for one in suspects.targets):
         suspects.freeze(work)  # all of them stand still: nothing is sent, nothing would be destroyed
         return judged(suspects, autonomy, diff)
+    from .._evidence import _collectors, _run as evidence_run
+    from .._evidence._bundle import Bundle
+
     bundle = Bundle(work, "volatile", work.case)
     _collectors.run(bundle, context, ["sockets", "first_look"])
     bundle.sync()
@@ -181,8 +187,13 @@ def _verdict(reasons: list[str], any_done: bool) -> str:
     return "partial" if any_done else "failed"
 
 
-def second_look(work: Workdir, params: Mapping[str, object], diff: bool = False) -> dict[str, object]:
-    """The second run, some seconds after the kill: what lives on, what came back, what is new. Nothing is done about it."""
+def second_look(
+    work: Workdir, params: Mapping[str, object], processes: dict[int, Process], sockets: list[Socket],
+) -> dict[str, object]:
+    """The second run, some seconds after the kill: what lives on, what came back, what is new. Nothing is done about it.
+
+    `processes`, `sockets`: of a reading of just now, made anew where there was still time to wait.
+    """
     state = work.read()
     autonomy = str(params["autonomy"]) if "autonomy" in params else _AUTONOMY.get(str(params.get("state")), REPORT)
     ended_at = state.get("ended_at")
@@ -190,12 +201,12 @@ def second_look(work: Workdir, params: Mapping[str, object], diff: bool = False)
         left = float(str(params["second_look"])) - (time.clock_gettime(time.CLOCK_BOOTTIME) - ended_at)
         if 0 < left <= _LONGEST:
             time.sleep(left)
-    context = Context(processes=first_look(), sockets=read_sockets())
+            processes, sockets = first_look(), read_sockets()
     # A number that the operator named may have been given to somebody else since; who was ended is known by start time too.
-    suspects = suspects_of(params, context, named=False, deep=True)
+    suspects = suspects_of(params, processes, sockets, named=False)
     suspects.find()
     suspects.decide(autonomy)
-    alive = survivors(state, processes=context.processes)
+    alive = survivors(state, processes=processes)
     known = {entry["pid"] for entry in alive}
     for one in suspects.targets:
         if one.process.pid in known or (one.action == FREEZE and one.process.state in STOPPED):
@@ -203,7 +214,7 @@ def second_look(work: Workdir, params: Mapping[str, object], diff: bool = False)
         alive.append(describe(one.process, "should have been {0}".format("stopped" if one.action == FREEZE else "ended")))
     running = 0
     for entry in entries_of(state, "frozen"):
-        process = context.processes.get(int(str(entry["pid"])))
+        process = processes.get(int(str(entry["pid"])))
         if process is not None and process.start == entry.get("start") and process.alive and process.state not in STOPPED + "D":
             running += process.pid not in {one["pid"] for one in alive}
     reasons = left_alone(suspects)
@@ -219,6 +230,8 @@ def second_look(work: Workdir, params: Mapping[str, object], diff: bool = False)
 
 def release(work: Workdir, diff: bool = False) -> dict[str, object]:
     """Thaw what we have stopped and give back what we have disabled. In check mode: what would be."""
+    from . import _restart as restarting
+
     thawed, failed = thaw(work)
     restored, not_restored = restarting.restore(work)
     reasons = []

@@ -11,10 +11,7 @@ import os
 from .._host._journal import tell
 from .._host._processes import ancestors, read_process
 from .._host._sockets import read_packet_sockets
-from . import _capture as capturing
 from . import _freeze as freezing
-from . import _kill as killing
-from . import _restart as restarting
 from ._again import survivors
 from ._decide import FREEZE, REPORT, TERMINATE, Finding, bounded, has_sign, spread
 from ._facts import CHEAP, World, facts_of
@@ -32,6 +29,7 @@ if TYPE_CHECKING:
     from .._host._sockets import Socket
     from .._host._workdir import Workdir
     from .._isolation._policy import Plan
+    from ._restart import Entry
 
 
 class Suspects:
@@ -173,17 +171,27 @@ class Suspects:
 
         `deferred`: files that a kill does not destroy are only opened now; `capture_rest` takes them after the kill.
         """
-        self._deferred = capturing.capture(self.targets, bundle, deferred)
+        if self.targets:  # most hosts of a fleet have none: there this and what follows is not even imported
+            from ._capture import capture
+
+            self._deferred = capture(self.targets, bundle, deferred)
 
     def capture_rest(self, bundle: Bundle) -> None:
         """Take the files that `capture` has put off."""
-        capturing.take_files(self._deferred, bundle)
-        self._deferred = []
+        if self._deferred:
+            from ._capture import take_files
 
-    def restarts(self) -> list[restarting.Entry]:
+            take_files(self._deferred, bundle)
+            self._deferred = []
+
+    def restarts(self) -> list[Entry]:
         """Cron entries that would start again what is to end."""
         paths = {path for one in self.findings if one.action == TERMINATE for path in one.paths}
-        return restarting.find_entries(paths, self.files) if paths else []
+        if not paths:
+            return []
+        from ._restart import find_entries
+
+        return find_entries(paths, self.files)
 
     def kill(self) -> None:
         """Disable what would restart them, end the targets and wait for their death. Needs `freeze` and `capture` before."""
@@ -192,9 +200,12 @@ class Suspects:
         ending = [one for one in self.findings if one.action == TERMINATE]
         if not ending:
             return
+        from . import _kill as killing
+        from ._restart import disable
+
         tell(self.work.case, "ending {0} processes: {1}".format(len(ending), " ".join(str(one.process.pid) for one in ending)))
         killing.remember(self.work, ending)
-        self.disabled, self.not_disabled = restarting.disable(self.work, self.restarts())
+        self.disabled, self.not_disabled = disable(self.work, self.restarts())
         self.without_pidfd = killing.kill(self, ending)
         killing.forget_dead(self.work, self.findings)
 

@@ -163,6 +163,18 @@ def test_routes_of_every_table_are_taken(inside, tmp_path):
     assert {("198.51.100.0", 1234), ("2001:db8:1::", 1235)} <= found
 
 
+def test_tables_that_the_kernel_hands_out_in_pieces_are_read_to_their_end(inside):
+    result = inside(
+        """
+        import socket
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        listeners = [socket.create_server(("127.0.0.1", 0)) for _number in range(200)]
+        take()
+        """
+    )
+    assert result["summary"]["counts"]["listening"] == 200
+
+
 def test_a_mount_that_hides_a_process_is_noted(inside):
     result = inside(
         """

@@ -1,0 +1,183 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The first run of a containment: evidence, isolation and termination interleaved, so that each step waits only for the
+evidence that it would destroy."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ._contain import ORDER, merged, strings
+from ._evidence import _collectors, _run as evidence_run
+from ._evidence._bundle import Bundle
+from ._evidence._context import Context
+from ._evidence._take_network import start_firewall
+from ._host._journal import tell
+from ._host._session import Session, management_session
+from ._host._sockets import read_sockets
+from ._isolation import _run as isolation_run
+from ._isolation._control import Isolation
+from ._processes import _run as processes_run
+from ._processes._suspects import Suspects
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ._host._workdir import Workdir
+    from ._timeline import Timeline
+
+# What the cut and the kills would destroy; the firewall's rules must be read before ours are among them.
+_BEFORE = ("sockets", "first_look", "firewall")
+
+
+def session_seconds(session: Session, root: str = "/proc") -> float | None:
+    """Seconds since the SSH session's process was started, or None where there is no session."""
+    if session.source == "none" or not session.pids:
+        return None
+    for pid in reversed(session.pids):
+        try:
+            with open("{0}/{1}/stat".format(root, pid), "rb") as stat:
+                fields = stat.read(4096)
+        except OSError:
+            continue
+        if not fields[fields.find(b"(") + 1:].startswith(b"sshd"):
+            continue
+        if b"sshd" not in fields or int(fields[fields.rfind(b")") + 2:].split()[1]) == 1:
+            continue  # the listener is older than the session
+        began = int(fields[fields.rfind(b")") + 2:].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return round(time.clock_gettime(time.CLOCK_BOOTTIME) - began, 3)
+    return None
+
+
+class Containment:
+    """The first run. The order of the calls in `run` is the order of principle: evidence, stop, cut, capture, kill."""
+
+    def __init__(self, work: Workdir, params: Mapping[str, object], check_mode: bool, diff: bool,
+                 timeline: Timeline) -> None:
+        self.work = work
+        self.params = params
+        self.check_mode = check_mode
+        self.diff = diff
+        self.timeline = timeline
+        asked = params["steps"]
+        self.steps = [step for step in ORDER if isinstance(asked, list) and step in asked]
+        self.results: dict[str, dict[str, object]] = {}
+        self.context = Context(max_seconds=float(str(params["max_seconds"])))
+        start_firewall(self.context)
+        self.context.start()
+        processes = self.context.processes  # first, for the sockets are read meanwhile
+        self.session = management_session(processes, self.context.sockets)
+        self.since = session_seconds(self.session)
+        self.plan = isolation_run.plan_of(params, self.session)
+        self.isolation = Isolation(work, self.plan, str(params["backend"])) if "isolation" in self.steps else None
+        self.suspects = Suspects(
+            self.context.processes, self.context.sockets, self.plan, pids=_numbers(params["pids"]),
+            spare=strings(params["spare"]), critical=strings(params["critical_services"]))
+        self.bundle = Bundle(work, str(params["tier"]), work.case, int(str(params["max_bytes"])))
+        self.coverage: dict[str, object] = {}
+
+    def run(self) -> dict[str, object]:
+        """All steps that were asked for; the result."""
+        if self.isolation is not None:
+            self.isolation.inspect()
+        if self.check_mode:
+            return self._predict()
+        self.work.update(run={"pid": os.getpid(), "done": False})
+        if self.isolation is not None and self.isolation.changed:
+            self.isolation.arm(int(str(self.params["confirm_within"])))
+        self._collect(_BEFORE)
+        self.timeline.mark("first look safe")
+        if "termination" in self.steps:
+            self.suspects.find()
+            self.suspects.decide(str(self.params["autonomy"]))
+            self.suspects.freeze(self.work)
+            self.timeline.mark("suspects stopped")
+        self._cut()
+        self._end()
+        self._rest()
+        self.work.update(run=None)
+        return self._result()
+
+    def _collect(self, names: tuple[str, ...]) -> None:
+        self.coverage.update(_collectors.run(self.bundle, self.context, list(names)))
+        self.bundle.sync()
+
+    def _cut(self) -> None:
+        if self.isolation is None:
+            return
+        if self.isolation.changed:
+            self.isolation.cut()
+            self.timeline.mark("ruleset in force")
+            self.isolation.settle()
+            fresh = read_sockets()
+            self.flows = sorted({*self.isolation.flows(self.context.sockets), *self.isolation.flows(fresh)})
+        else:
+            self.flows = self.isolation.remaining()
+        self.cut = isolation_run.describe(self.flows, self.context.processes)
+
+    def _end(self) -> None:
+        """Capture, then destroy what was cut, then kill: in this order a program learns nothing before it is captured."""
+        ending = "termination" in self.steps
+        if ending:
+            # Files that a kill does not destroy are only held open now, and copied when the suspects are dead.
+            self.suspects.capture(self.bundle, deferred=True)
+            self.timeline.mark("suspects captured")
+        if self.isolation is not None:
+            self.isolation.destroy(self.flows)
+            self.timeline.mark("connections destroyed")
+        if ending:
+            self.suspects.kill()
+            self.timeline.mark("last suspect dead")
+
+    def _rest(self) -> None:
+        if "snapshot" in self.steps:
+            self._collect(tuple(name for name in _collectors.names() if name not in _BEFORE))
+            self.timeline.mark("volatile tier safe")
+        if "termination" in self.steps:
+            self.suspects.capture_rest(self.bundle)
+        self.evidence = evidence_run.describe(self.bundle, self.context)
+        self.timeline.mark("evidence closed")
+
+    def _result(self) -> dict[str, object]:
+        if self.isolation is not None:
+            self.results["isolation"] = isolation_run.judged(self.isolation, self.cut, self.diff)
+        if "termination" in self.steps:
+            self.results["termination"] = processes_run.judged(self.suspects, str(self.params["autonomy"]), self.diff)
+        complete = self.bundle.outcome == "complete"
+        self.results["snapshot"] = {
+            "outcome": self.bundle.outcome, "verdict": "contained" if complete else "partial", "changed": False,
+            "coverage": self.coverage, "missing": self.bundle.missing, "summary": evidence_run.summary(self.context),
+            "reasons": [] if complete else ["the evidence is not complete; steps.snapshot.missing lists what is missing"],
+            "not_covered": list(evidence_run.NOT_COVERED),
+        }
+        tell(self.work.case, "contain: " + ", ".join(self.steps))
+        return self._merged({"evidence": self.evidence})
+
+    def _predict(self) -> dict[str, object]:
+        """Check mode: what would be cut, killed and taken. Nothing is written."""
+        if self.isolation is not None:
+            self.results["isolation"] = isolation_run.predicted(
+                self.isolation, self.context.sockets, self.context.processes, self.diff)
+        if "termination" in self.steps:
+            self.suspects.find()
+            self.suspects.decide(str(self.params["autonomy"]))
+            self.results["termination"] = processes_run.predicted(self.suspects, str(self.params["autonomy"]), self.diff)
+        return self._merged({})
+
+    def _merged(self, more: dict[str, object]) -> dict[str, object]:
+        result = merged(self.results)
+        if self.check_mode:
+            result["verdict"] = "would_be contained"
+        result.update(more)
+        result["timeline"] = self.timeline.steps
+        result["import_seconds"] = self.timeline.import_seconds
+        result["session_seconds"] = self.since
+        return result
+
+
+def _numbers(value: object) -> list[int]:
+    return [int(entry) for entry in value] if isinstance(value, list) else []

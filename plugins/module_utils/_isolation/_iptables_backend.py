@@ -1,0 +1,136 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The way to put a plan into the kernel by iptables-restore and ip6tables-restore."""
+
+from __future__ import annotations
+
+import os
+
+from .._errors import HostError
+from . import _iptables
+from ._commands import Trial, run
+from ._policy import Plan
+
+_LOCK_WAIT = "5"  # seconds for the xtables lock
+
+
+class Iptables:
+    """Chains of our own in the tables filter and mangle of both families, jumped to first."""
+
+    name = "iptables"
+
+    def __init__(self, programs: list[str], nft: str | None) -> None:
+        self.programs = programs  # "/usr/sbin/iptables" and, where the kernel has IPv6, "/usr/sbin/ip6tables"
+        self.nft = nft
+        self.legacy = "nft" not in os.path.basename(os.path.realpath(programs[0]))
+
+    def _saves(self) -> dict[str, str]:
+        saves = {}
+        for program in self.programs:
+            status, text, _error = run([program + "-save"])
+            if status != 0:
+                raise HostError("{0}-save fails, so the rules cannot be read; nothing was changed".format(program))
+            saves[program] = text
+        return saves
+
+    def live(self) -> str:
+        """Our chains as the kernel holds them, both families; "" where there are none."""
+        return self._ours(self._saves())
+
+    @staticmethod
+    def _ours(saves: dict[str, str]) -> str:
+        parts = [(program, _iptables.ours(save)) for program, save in saves.items()]
+        return "".join("# {0}\n{1}".format(os.path.basename(program), part) for program, part in parts if part)
+
+    def holder(self, listing: str) -> str | None:
+        """The case that a listing belongs to."""
+        return _iptables.holder(listing)
+
+    def rules(self, plan: Plan, case: str) -> dict[str, str]:
+        """What is loaded, by program; jumps already in place are kept."""
+        saves = self._saves()
+        return {program: _iptables.render(plan, case, self._family(program), saves[program]) for program in self.programs}
+
+    @staticmethod
+    def _family(program: str) -> int:
+        return 6 if "ip6" in os.path.basename(program) else 4
+
+    def _nft_family(self, program: str) -> str:
+        return "ip6" if self._family(program) == 6 else "ip"
+
+    def trial(self, rules: dict[str, str]) -> Trial:
+        """What these rules look like once loaded, from a private network."""
+        fresh = {program: _unjumped(text) for program, text in rules.items()}
+        for program, text in fresh.items():
+            for table, builtin, chain in _iptables.HOOKS:
+                line = "-I {0} 1 -j {1}".format(builtin, chain)
+                head, mark, tail = text.partition("*{0}\n".format(table))
+                body, commit, rest = tail.partition("COMMIT")
+                text = head + mark + body + line + "\n" + commit + rest
+            fresh[program] = text
+
+        def listing() -> str | None:
+            for program, text in fresh.items():
+                if run([program + "-restore", "--noflush", "-w", _LOCK_WAIT], text)[0] != 0:
+                    return None
+            return self._ours(self._saves())
+
+        return Trial(listing)
+
+    def load(self, rules: dict[str, str]) -> None:
+        """Put the rules in force, family by family. Raises HostError; the caller undoes what is half in force."""
+        for program, text in rules.items():
+            if run([program + "-restore", "--noflush", "-w", _LOCK_WAIT], text)[0] != 0:
+                raise HostError("{0}-restore refuses the rules".format(program))
+
+    def tables(self) -> dict[str, list[str]]:
+        """Tables and chains ("filter", "filter/INPUT") that exist before us, by program: what our calls make goes again."""
+        if self.legacy or self.nft is None:  # iptables-save shows built-in chains that do not exist yet
+            return {}
+        status, text, _error = run([self.nft, "list", "chains"])
+        if status != 0:
+            return {}
+        found: dict[str, list[str]] = {program: [] for program in self.programs}
+        names: list[str] = []
+        table = ""
+        for line in text.splitlines():
+            words = line.split()
+            if words[:1] == ["table"] and len(words) > 2:
+                table = words[2]
+                names = next((found[program] for program in self.programs if self._nft_family(program) == words[1]), [])
+                names.append(table)
+            elif words[:1] == ["chain"] and len(words) > 1:
+                names.append("{0}/{1}".format(table, words[1]))
+        return found
+
+    def back(self, rules: dict[str, str] | None, tables: dict[str, list[str]]) -> list[dict[str, object]]:
+        """Commands that bring back `rules`, or no isolation; each may fail where there is nothing to remove."""
+        if rules:  # the jumps are in place by then
+            return [{"argv": [program + "-restore", "--noflush", "-w", _LOCK_WAIT], "stdin": _unjumped(text)}
+                    for program, text in rules.items()]
+        steps: list[dict[str, object]] = []
+        for program in self.programs:
+            steps += [{"argv": [program, "-w", _LOCK_WAIT, *call], "may_fail": True} for call in _iptables.unhook()]
+        if self.legacy or self.nft is None:
+            return steps
+        for program in self.programs:
+            family = self._nft_family(program)
+            known = tables.get(program)
+            if known is None:
+                continue
+            for table, builtins in _iptables.BUILTINS:
+                if table not in known:
+                    gone = [("table", [table], "")]
+                else:
+                    gone = [("chain", [table, chain], chain) for chain in builtins if table + "/" + chain not in known]
+                for kind, names, chain in gone:
+                    steps.append({
+                        "argv": [self.nft, "delete", kind, family, *names], "may_fail": True, "chain": chain,
+                        "if_empty": [program + "-save", "-t", table]})
+        return steps
+
+
+def _unjumped(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not line.startswith(("-D ", "-I "))) + "\n"
