@@ -10,9 +10,9 @@ import json
 import sys
 from pathlib import Path
 
-from . import contain
+from . import contain, fleet
 
-BENCHES = {"contain": contain.measure}
+BENCHES = {"contain": contain.measure, "contain-fleet": fleet.measure}
 RESULTS = Path(__file__).with_name("results.json")
 
 
@@ -25,9 +25,12 @@ def main(names: list[str]) -> int:
     figures = [figure for bench in chosen for figure in BENCHES[bench]()]
     for figure in figures:
         word = {True: "holds", False: "DOES NOT HOLD", None: ""}[figure["holds"]]
-        print(f"{figure['name']:40} {figure['value']:8.4f} {figure['unit']}  {figure['ratio']:6.2f} x {figure['against']} s"
+        print(f"{figure['name']:40} {figure['value']:8.4f} {figure['unit']}  {figure['ratio']:6.2f} x {figure['against']} {figure['unit']}"
               f"  {'at most ' + str(figure['limit']) if figure['limit'] else '':12} {word}")
-    RESULTS.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    measured = {figure["name"].split("/")[0] for figure in figures}
+    kept = [figure for figure in json.loads(RESULTS.read_text(encoding="utf-8")) if figure["name"].split("/")[0] not in measured]
+    every = sorted(kept + figures, key=lambda figure: list(BENCHES).index(figure["name"].split("/")[0]))
+    RESULTS.write_text(json.dumps(every, indent=1) + "\n", encoding="utf-8")
     return 0 if all(figure["holds"] is not False for figure in figures) else 1
 
 

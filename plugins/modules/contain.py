@@ -141,6 +141,9 @@ not_covered:
   returned: always
 """
 
+import gc
+
+gc.disable()  # a life of a second: looking for garbage would cost a tenth of what the imports do
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.firebreak.response.plugins.module_utils import _arguments as arguments
@@ -152,6 +155,7 @@ from ansible_collections.firebreak.response.plugins.module_utils._timeline impor
 def main() -> None:
     """The edge: options in, result out."""
     timeline = Timeline()
+    gc.freeze()  # nor at the end
     module = AnsibleModule(
         argument_spec=arguments.merge(
             arguments.CASE, arguments.STEPS, arguments.NETWORK, arguments.PROCESSES, arguments.EVIDENCE,

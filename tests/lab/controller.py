@@ -16,6 +16,7 @@ from typing import NamedTuple
 from .machine import STATE, inside
 
 BIN = Path(sys.executable).parent
+INVENTORY = STATE / "inventory.yml"
 
 
 class Run(NamedTuple):
@@ -36,20 +37,21 @@ class Run(NamedTuple):
 
 
 def environment() -> dict[str, str]:
-    """What Ansible runs with: its collection, results as JSON, nothing of the user's own configuration."""
+    """What Ansible runs with: its collection, nothing of the user's own configuration."""
     return {**os.environ, "PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin", "ANSIBLE_CONFIG": str(STATE / "ansible.cfg"),
             "ANSIBLE_HOME": str(STATE / "ansible"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOST_KEY_CHECKING": "True"}
 
 
-def command(program: str, *arguments: str) -> list[str]:
+def command(program: str, *arguments: str, inventory: Path = INVENTORY) -> list[str]:
     """The command line of an Ansible program inside the controller's namespace, on this lab's inventory."""
-    return inside("controller", [str(BIN / program), "-i", str(STATE / "inventory.yml"), *arguments])
+    return inside("controller", [str(BIN / program), "-i", str(inventory), *arguments])
 
 
-def _run(program: str, arguments: tuple[str, ...], timeout: float) -> Run:
-    env = {**environment(), "ANSIBLE_STDOUT_CALLBACK": "lab_json", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "True",
+def _run(program: str, arguments: tuple[str, ...], timeout: float, inventory: Path = INVENTORY,
+         more: dict[str, str] | None = None) -> Run:
+    env = {**environment(), **(more or {}), "ANSIBLE_STDOUT_CALLBACK": "lab_json", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "True",
            "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback"))}
-    done = subprocess.run(command(program, *arguments), capture_output=True, text=True, timeout=timeout, check=False,
+    done = subprocess.run(command(program, *arguments, inventory=inventory), capture_output=True, text=True, timeout=timeout, check=False,
                           env=env, stdin=subprocess.DEVNULL)
     results: dict[str, dict[str, dict]] = {}
     for line in done.stdout.splitlines():
@@ -58,10 +60,11 @@ def _run(program: str, arguments: tuple[str, ...], timeout: float) -> Run:
     return Run(done.returncode, results, done.stdout, done.stderr)
 
 
-def adhoc(hosts: str, module: str, arguments: str = "", *more: str, timeout: float = 240) -> Run:
+def adhoc(hosts: str, module: str, arguments: str = "", *more: str, timeout: float = 240, inventory: Path = INVENTORY,
+          env: dict[str, str] | None = None) -> Run:
     """`ansible HOSTS -m firebreak.response.MODULE -a ARGUMENTS`."""
     name = module if "." in module else f"firebreak.response.{module}"
-    return _run("ansible", (hosts, "-m", name, *(("-a", arguments) if arguments else ()), *more), timeout)
+    return _run("ansible", (hosts, "-m", name, *(("-a", arguments) if arguments else ()), *more), timeout, inventory, env)
 
 
 def playbook(name: str, *more: str, timeout: float = 400) -> Run:

@@ -27,6 +27,9 @@ mkdir run/sshd run/lock dev/pts dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
+ln -s /proc/self/fd/0 dev/stdin
+ln -s /proc/self/fd/1 dev/stdout
+ln -s /proc/self/fd/2 dev/stderr
 mknod -m 0666 dev/null c 1 3
 mknod -m 0666 dev/zero c 1 5
 mknod -m 0666 dev/full c 1 7

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 
 from .._errors import HostError
+from .._text import printable
 from . import _nftables
-from ._commands import Trial, find, run, table_exists
+from ._commands import SAID, Trial, find, run, table_exists
 from ._policy import Plan
 
 TYPE_CHECKING = False
@@ -50,18 +51,23 @@ class Nftables:
 
     def trial(self, rules: dict[str, str]) -> Trial:
         """The listing that these rules give, from a private network."""
-        return Trial(lambda: self._list() if self._load(rules[self.nft], True) else None)
+        return Trial(lambda: self._list() if self._load(rules[self.nft], True) is None else None)
 
     def load(self, rules: dict[str, str]) -> None:
         """Put the rules in force. Raises HostError; nothing is in force then."""
-        if not self._load(rules[self.nft], table_exists(_nftables.TABLE) is False):
-            raise HostError("nft refuses the rules; nothing was changed")
+        error = self._load(rules[self.nft], table_exists(_nftables.TABLE) is False)
+        if error is not None:
+            raise HostError("nft refuses the rules ({0}); nothing was changed".format(printable(error.strip(), SAID)))
 
-    def _load(self, text: str, fresh: bool) -> bool:
-        """Whether nft took it. `fresh`: there is no such table, so none is taken away first, which costs 10 ms of waiting for RCU."""
+    def _load(self, text: str, fresh: bool) -> str | None:
+        """None where nft took it, else what it said.
+
+        `fresh`: there is no such table, so none is taken away first, which costs 10 ms of waiting for RCU.
+        """
         if fresh and run([self.nft, "-f", "-"], text[len(_nftables.REMOVE):])[0] == 0:
-            return True
-        return run([self.nft, "-f", "-"], text)[0] == 0
+            return None
+        status, _output, error = run([self.nft, "-f", "-"], text)
+        return error if status else None
 
     def tables(self) -> dict[str, list[str]]:
         """Shared tables that exist before us; none are used."""

@@ -17,6 +17,8 @@ from .._errors import HostError
 _FOLDERS = ("usr/sbin", "sbin", "usr/bin", "bin", "usr/local/sbin")
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 _SECONDS = 20.0
+# Of what a program of the host says, so much is repeated.
+SAID = 300
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET of linux/sched.h
 _ANSWER_LIMIT = 67108864
 

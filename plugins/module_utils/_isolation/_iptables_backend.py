@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 
 from .._errors import HostError
+from .._text import printable
 from . import _iptables
-from ._commands import Trial, run
+from ._commands import SAID, Trial, run
 from ._policy import Plan
 
 _LOCK_WAIT = "5"  # seconds for the xtables lock
@@ -82,8 +83,9 @@ class Iptables:
     def load(self, rules: dict[str, str]) -> None:
         """Put the rules in force, family by family. Raises HostError; the caller undoes what is half in force."""
         for program, text in rules.items():
-            if run([program + "-restore", "--noflush", "-w", _LOCK_WAIT], text)[0] != 0:
-                raise HostError("{0}-restore refuses the rules".format(program))
+            status, _output, error = run([program + "-restore", "--noflush", "-w", _LOCK_WAIT], text)
+            if status != 0:
+                raise HostError("{0}-restore refuses the rules ({1})".format(program, printable(error.strip(), SAID)))
 
     def tables(self) -> dict[str, list[str]]:
         """Tables and chains ("filter", "filter/INPUT") that exist before us, by program: what our calls make goes again."""
