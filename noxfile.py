@@ -50,9 +50,9 @@ def _environment(requirements: Path, python: str = PYTHON) -> Path:
     return venv
 
 
-def _pytest(session: nox.Session, *arguments: str, python: str = PYTHON) -> None:
-    session.run(python, *PYTEST, *arguments, external=True,
-                env={"PYTHONPATH": COLLECTIONS, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS})
+def _pytest(session: nox.Session, *arguments: str, python: str = PYTHON, env: dict[str, str] | None = None) -> None:
+    session.run(python, *PYTEST, *arguments, external=True, env={
+        "PYTHONPATH": COLLECTIONS, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS, **(env or {})})
 
 
 @nox.session
@@ -109,7 +109,7 @@ def kernel(session: nox.Session) -> None:
 @nox.session
 def lab(session: nox.Session) -> None:
     """The collection as its users use it, on the lab's real hosts."""
-    _pytest(session, "tests/integration/lab", "--durations=15")
+    _pytest(session, "tests/integration/lab", "--durations=15", env={"FIREBREAK_ALL": "1"} if "--all" in session.posargs else {})
 
 
 @nox.session

@@ -109,7 +109,7 @@ def host_message(answer: object) -> str:
     """The host's own words for its failure, escaped, for `reasons`."""
     if not isinstance(answer, Mapping):
         return "the answer was no result"
-    said = [answer.get("msg")]
+    said = [answer.get("msg"), _uncaught(answer.get("exception"))]
     if answer.get("_ansible_parsed") is False:  # no word of our module: what broke it stands at the end of these
         said += [
             text[-600:] for text in (answer.get("module_stderr"), answer.get("module_stdout")) if isinstance(text, str)
@@ -118,6 +118,15 @@ def host_message(answer: object) -> str:
     if words:
         return "; ".join(words)
     return "it gave no reason"
+
+
+def _uncaught(error: object) -> str | None:
+    """What an error says that no module caught: ansible-core 2.19 gives an object with an event, older ones a traceback."""
+    if isinstance(error, str):
+        lines = error.strip().splitlines()
+        return f"an error that the module did not catch: {lines[-1]}" if lines else None
+    said = getattr(getattr(error, "event", None), "msg", None)
+    return f"an error that the module did not catch: {said}" if isinstance(said, str) and said else None
 
 
 def strings(value: object, most: int = 50) -> list[str]:

@@ -39,7 +39,9 @@ class Run(NamedTuple):
 def environment() -> dict[str, str]:
     """What Ansible runs with: its collection, nothing of the user's own configuration."""
     return {**os.environ, "PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin", "ANSIBLE_CONFIG": str(STATE / "ansible.cfg"),
-            "ANSIBLE_HOME": str(STATE / "ansible"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOST_KEY_CHECKING": "True"}
+            "ANSIBLE_HOME": str(STATE / "ansible"),
+            # Every lab uses the same addresses: a shared folder of control sockets would lead into another lab.
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(STATE / "cp"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOST_KEY_CHECKING": "True"}
 
 
 def command(program: str, *arguments: str, inventory: Path = INVENTORY) -> list[str]:

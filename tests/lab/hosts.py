@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from . import images, network
-from .machine import STATE, LabError, inside, require, run, space, spaces, start
+from .machine import STATE, LabError, alone, inside, require, run, space, spaces, start
 
 HOSTS = tuple(images.RELEASES)
 
@@ -60,6 +60,11 @@ def answers(role: str, target: str, port: int, seconds: float = 2) -> bool:
 def up() -> None:
     """Bring the lab up; what a killed run left is taken away first."""
     require()
+    with alone(STATE.parent, STATE.name):
+        _up()
+
+
+def _up() -> None:
     if (STATE / "ready").exists():
         try:
             for host in HOSTS:
@@ -92,7 +97,8 @@ def up() -> None:
 def down() -> None:
     """Leave nothing behind."""
     require()
-    network.remove()
+    with alone(STATE.parent, STATE.name):
+        network.remove()
 
 
 def status() -> dict[str, bool]:

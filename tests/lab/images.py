@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from .machine import CACHE, LabError, run
+from .machine import CACHE, LabError, alone, run
 
 # Host -> Debian suite. Python 3.13, 3.11 and 3.9.
 RELEASES = {"deb13": "trixie", "deb12": "bookworm", "deb11": "bullseye"}
@@ -31,9 +31,11 @@ def image(suite: str) -> Path:
 def make(suite: str) -> Path:
     """The image of a suite, made where it is not there yet."""
     ready = image(suite)
-    if ready.exists():
-        return ready
-    CACHE.mkdir(parents=True, exist_ok=True)
+    with alone(CACHE, suite):
+        return ready if ready.exists() else _make(suite, ready)
+
+
+def _make(suite: str, ready: Path) -> Path:
     for old in CACHE.glob(f"{suite}-*"):  # other recipes, and drafts of a run that was killed
         shutil.rmtree(old)
     began = time.monotonic()

@@ -56,7 +56,9 @@ def _write(host: str, path: str, text: str) -> None:
 
 
 def _start(host: str, name: str, argv: list[str]) -> None:
-    execute(host, ["systemd-run", "--quiet", "--collect", f"--unit=lab-{name}", *argv])
+    """In a scope, and nobody's child: what runs in a service is ended by systemd itself as soon as its first process is."""
+    execute(host, ["systemd-run", "--quiet", "--collect", "--scope", f"--unit=lab-{name}", "setsid", "--fork",
+                   "sh", "-c", 'exec "$@" </dev/null >/dev/null 2>&1', "sh", *argv])
 
 
 def _shell(host: str) -> None:
@@ -117,11 +119,13 @@ def plant(host: str, name: str) -> None:
 
 def unplant(host: str, name: str) -> None:
     """Take one intruder away: its processes, then its files."""
-    units = ["respawners", "guarded"] if name == "respawners" else [name]
-    for unit in units:
-        execute(host, ["systemctl", "kill", "-s", "KILL", f"lab-{unit}.service"], check=False)
+    for unit in ["respawners", "guarded"] if name == "respawners" else [name]:
+        # The scope ends with its last process; while it is there, its name is not free.
+        execute(host, ["sh", "-c", 'systemctl kill -s KILL "$1" && while systemctl -q is-active "$1"; do sleep 0.02; done', "sh",
+                       f"lab-{unit}.scope"], check=False)
     for path in _LEFT[name]:
         execute(host, ["rm", "-rf", path])
+        execute(host, ["pkill", "-KILL", "-f", path], check=False)  # what cron has started since
 
 
 def brute_force(host: str, users: tuple[str, ...] = ("root", "admin", "oracle", "test", "deploy")) -> None:

@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 NAME = os.environ.get("FIREBREAK_LAB_NAME", "fb")
@@ -75,6 +77,15 @@ def control_groups(role: str = "*") -> list[Path]:
              if (base / "cgroup.procs").exists()]
     name = f"firebreak-lab-{NAME}-{role}"
     return [found for base in bases for found in (base.glob(name) if role == "*" else [base / name])]
+
+
+@contextlib.contextmanager
+def alone(folder: Path, name: str) -> Iterator[None]:
+    """One at a time on this machine, whoever asks: a lock on a file of the folder that stays there, empty."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f".{name}.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def start(argv: list[str], log: str, env: dict[str, str] | None = None, role: str = "") -> None:

@@ -45,8 +45,11 @@ def _space(role: str) -> None:
 
 
 def _plug(role: str, number: int) -> None:
-    """A wire from the bridge into the role's namespace, where it is called `host0`."""
-    _batch("wire", [f"link add p-{role} type veth peer name host0 netns {space(role)}",
+    """A wire from the bridge into the role's namespace, where it is called `host0`.
+
+    A hardware address that goes with the IP address: whoever knew the last host there finds the next one at once.
+    """
+    _batch("wire", [f"link add p-{role} type veth peer name host0 address 02:66:00:00:00:{number:02x} netns {space(role)}",
                     f"link set p-{role} master lan up"])
     _batch(role, [f"address add {lan4(number)}/24 dev host0", f"address add fd66::{number}/64 dev host0 nodad",
                   "link set host0 up", "route add default via 10.66.0.1", "route add ::/0 via fd66::1"])

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import types
 
 import pytest
 from ansible_collections.firebreak.response.plugins.plugin_utils import _answer as answer
@@ -89,6 +90,18 @@ def test_what_is_no_result_is_refused(raw):
     with pytest.raises(AnswerError):
         answer.plain(raw)
     assert answer.failed(raw)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        'Traceback (most recent call last):\n  File "x.py", line 3\nKeyError: \'inode\x1b[2J\'\n',
+        types.SimpleNamespace(event=types.SimpleNamespace(msg="KeyError: 'inode\x1b[2J'")),
+    ],
+)
+def test_an_error_that_no_module_caught_is_named_in_one_line(error):
+    said = answer.host_message({"failed": True, "exception": error})
+    assert "KeyError: 'inode" in said and said.isprintable() and "Traceback" not in said
 
 
 @pytest.mark.parametrize(

