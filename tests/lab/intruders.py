@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 
 from .hosts import execute
 from .machine import STATE, inside, run
@@ -133,8 +134,12 @@ def brute_force(host: str, users: tuple[str, ...] = ("root", "admin", "oracle", 
     ask = STATE / "askpass"
     ask.write_text("#!/bin/sh\necho wrong\n", encoding="utf-8")
     ask.chmod(0o700)
-    for user in users:
+
+    def guess(user: str) -> None:
         run(["env", f"SSH_ASKPASS={ask}", "SSH_ASKPASS_REQUIRE=force", *inside("internet", [
             "ssh", "-b", SCANNER, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
             "-o", "PreferredAuthentications=password", "-o", "PubkeyAuthentication=no", "-o", "NumberOfPasswordPrompts=3",
             f"{user}@{address(host)}", "true"])], check=False)
+
+    with concurrent.futures.ThreadPoolExecutor(len(users)) as pool:
+        list(pool.map(guess, users))

@@ -73,8 +73,8 @@ def spaces() -> list[str]:
 
 def control_groups(role: str = "*") -> list[Path]:
     """The control groups of a host in the hierarchies that systemd uses; `*`: those of all hosts that exist."""
-    bases = [base for base in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/systemd"))
-             if (base / "cgroup.procs").exists()]
+    mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    bases = [Path(mount[1]) for mount in mounts if mount[2] == "cgroup2" or (mount[2] == "cgroup" and "name=systemd" in mount[3])]
     name = f"firebreak-lab-{NAME}-{role}"
     return [found for base in bases for found in (base.glob(name) if role == "*" else [base / name])]
 

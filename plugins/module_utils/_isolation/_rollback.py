@@ -110,10 +110,16 @@ def _leave_group(root: str) -> None:
     """Out of the session's control group, for logind may kill all that is in it."""
     for path in ("sys/fs/cgroup/cgroup.procs", "sys/fs/cgroup/systemd/cgroup.procs"):
         try:
-            with open(os.path.join(root, path), "w", encoding="ascii") as handle:
-                handle.write(str(os.getpid()))
+            # Without O_CREAT: where both hierarchies are mounted, the first path is none, on a file system that takes any file.
+            handle = os.open(os.path.join(root, path), os.O_WRONLY | os.O_CLOEXEC)
         except OSError:
             continue
+        try:
+            os.write(handle, str(os.getpid()).encode("ascii"))
+        except OSError:
+            pass
+        finally:
+            os.close(handle)
 
 
 def disarm(work: Workdir, token: str, kind: str, handle: object, root: str = "/") -> bool:

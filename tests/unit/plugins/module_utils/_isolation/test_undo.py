@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 
-from ansible_collections.firebreak.response.plugins.module_utils._isolation import _undo
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _rollback, _undo
 
 
 def folder(tmp_path, **state: object):
@@ -49,3 +49,11 @@ def test_what_a_dead_run_froze_is_thawed_only_if_it_is_the_same_process(tmp_path
 
 def test_a_command_that_fails_is_counted(tmp_path):
     assert _undo.perform([{"argv": ["/usr/bin/false"]}, {"argv": ["/nowhere"]}, {"argv": ["/usr/bin/false"], "may_fail": True}]) == 2
+
+
+def test_leaving_the_control_group_leaves_no_file_where_there_is_no_such_group(tmp_path):
+    (tmp_path / "sys/fs/cgroup/systemd").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/systemd/cgroup.procs").write_text("")
+    _rollback._leave_group(str(tmp_path))
+    assert not (tmp_path / "sys/fs/cgroup/cgroup.procs").exists()
+    assert (tmp_path / "sys/fs/cgroup/systemd/cgroup.procs").read_text() == str(os.getpid())
