@@ -91,7 +91,7 @@ def _run_one(collector: Collector, bundle: Bundle, context: Context) -> dict[str
         bundle.left = allowed = min(total, collector.max_bytes)
         try:
             collector.take(bundle, context)
-        except (OSError, ValueError, KeyError, IndexError) as error:
+        except (OSError, ValueError, KeyError, IndexError, RuntimeError) as error:
             # What a hostile or broken host can bring a parser to; the other collectors go on.
             bundle.fail(collector.name, "failed: {0}".format(type(error).__name__))
         bundle.left = total - (allowed - bundle.left)

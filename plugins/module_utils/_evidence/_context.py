@@ -97,7 +97,10 @@ class Context:
             finally:
                 lock.release()
 
-        _thread.start_new_thread(read, ())  # Thread.start() would wait until the thread runs
+        try:
+            _thread.start_new_thread(read, ())  # Thread.start() would wait until the thread runs
+        except RuntimeError:  # the host has no room for one more: they are read when they are asked for
+            self._reading = None
 
     @property
     def tables(self) -> dict[str, bytes]:

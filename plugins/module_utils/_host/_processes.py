@@ -15,6 +15,10 @@ import os
 
 from ._files import link, read_proc
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 # PF_KTHREAD of include/linux/sched.h: the one mark of a kernel thread that a process cannot give itself.
 KERNEL_THREAD = 0x00200000
 # What the first look keeps of a command line. The whole of it goes into the evidence.
@@ -176,8 +180,8 @@ def first_look(root: str = "/proc") -> dict[int, Process]:
     return table
 
 
-def ancestors(processes: dict[int, Process], pid: int) -> list[int]:
-    """The line of parents: `pid` itself first, up to process 1 or to where the line cannot be followed."""
+def ancestors(processes: Mapping[int, Process], pid: int) -> list[int]:
+    """The line of parents: `pid` itself first, up to process 1 or to where the line cannot be followed or closes a circle."""
     line: list[int] = []
     while pid > 0 and pid not in line:
         line.append(pid)

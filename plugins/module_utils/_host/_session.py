@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Mapping, NamedTuple
 
 from .._errors import HostError
+from ._processes import ancestors
 from ._sockets import descriptors
 
 if TYPE_CHECKING:
@@ -48,16 +49,6 @@ def _plain(address: str) -> str:
     return address[7:] if address.startswith("::ffff:") and "." in address else address
 
 
-def ancestry(processes: Mapping[int, Process], pid: int) -> list[int]:
-    """pid and its ancestors, nearest first; a table that runs in a circle ends where it closes."""
-    chain: list[int] = []
-    while pid > 0 and pid not in chain:
-        chain.append(pid)
-        process = processes.get(pid)
-        pid = process.ppid if process is not None else 0
-    return chain
-
-
 def management_session(
     processes: Mapping[int, Process], sockets: list[Socket], environ: Mapping[str, str] | None = None,
     root: str = "/proc", pid: int | None = None,
@@ -67,7 +58,7 @@ def management_session(
     Raises HostError where that sshd holds several connections that could be it, or where SSH_CONNECTION names
     another one: a management path that is guessed would be a hole or a lock-out.
     """
-    chain = ancestry(processes, os.getpid() if pid is None else pid)
+    chain = ancestors(processes, os.getpid() if pid is None else pid)
     said = parse_ssh_connection((os.environ if environ is None else environ).get("SSH_CONNECTION", ""))
     live = [socket for socket in sockets if socket.protocol == "tcp" and socket.state == "ESTABLISHED"]
     listening = {socket.local_port for socket in sockets if socket.protocol == "tcp" and socket.state == "LISTEN"}

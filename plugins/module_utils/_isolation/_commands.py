@@ -58,7 +58,13 @@ class Trial:
         self._text: str | None = None
         self._open = True
         self._reader, writer = os.pipe()
-        self._pid = os.fork()
+        try:
+            self._pid = os.fork()
+        except OSError:  # no room for one more process
+            os.close(self._reader)
+            os.close(writer)
+            self._open = False
+            return
         if self._pid == 0:
             status = 1
             try:  # whatever happens, the child must not go on as a second module

@@ -65,7 +65,10 @@ class Rollback:
         """The same without systemd: a process in a session and, where that can be, a control group of its own."""
         self.kind = "process"
         reader, writer = os.pipe()
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError as error:
+            raise HostError("rollback: no process can be started ({0}); nothing was changed".format(error.strerror)) from error
         if child == 0:
             try:
                 os.setsid()

@@ -120,8 +120,12 @@ def _take_program(one: Finding, handle: int, bundle: Bundle) -> None:
 
     copy = os.dup(handle)
     thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-    thread.join(_SECONDS)
+    try:
+        thread.start()
+        thread.join(_SECONDS)
+    except RuntimeError:
+        os.close(copy)
+        failure.append("the host has no room for one more thread")
     size = os.fstat(handle).st_size
     why = failure[0] if failure else ""
     if thread.is_alive():

@@ -167,15 +167,16 @@ def play(scenario) -> int:
     respond = scenario(work)
     responder = os.fork()
     if responder == 0:
+        code = 1
         try:
             respond()
             code = 0
-        except BaseException:
-            traceback.print_exc()
-            code = 1
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        finally:  # the child must never go on as a second test
+            if code:
+                traceback.print_exc()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
     while True:
         pid, status = os.wait()
         if pid == responder:

@@ -20,6 +20,11 @@ def rules(host: str) -> str:
     return hosts.execute(host, ["nft", "-s", "list", "ruleset"]).stdout
 
 
+def worked(host: str) -> bool:
+    """Whether there is a trace of our work on the host."""
+    return hosts.execute(host, ["ls", "/var/lib/firebreak"], check=False).returncode == 0
+
+
 @pytest.mark.parametrize("backend", ["nftables", "iptables"])
 def test_attacker_is_cut_off_and_nobody_else(host, backend):
     before = rules(host)
@@ -67,7 +72,7 @@ def test_check_mode_changes_nothing_and_names_the_flows(host):
     assert result["verdict"] == "would_be contained"
     assert any(flow["remote"] == f"{network.C2}:4444" for flow in result["flows_cut"])
     assert rules(host) == before
-    assert hosts.execute(host, ["ls", "/var/lib/firebreak"], check=False).returncode != 0
+    assert not worked(host)
     assert not (hosts.STATE / "cases" / "CHECK").exists()
 
 
@@ -106,14 +111,17 @@ def test_bad_input_is_named_and_changes_nothing(lab, arguments, expected):
 
 
 def test_without_root_is_refused(lab):
+    before = rules("deb13")
     result = adhoc("deb13", "isolation", "case=ROOT", "-e", "ansible_become=false").of("deb13")
     assert result["failed"] and "root" in json.dumps([result["msg"], result.get("reasons")])
+    assert rules("deb13") == before and not worked("deb13")
 
 
 def test_host_without_nft_and_iptables_is_refused(lab):
     host = "deb11"
     hide = "for f in nft iptables iptables-restore ip6tables-restore; do mv /usr/sbin/$f /usr/sbin/$f.away; done"
     show = "for f in nft iptables iptables-restore ip6tables-restore; do mv /usr/sbin/$f.away /usr/sbin/$f; done"
+    before = rules(host)
     hosts.execute(host, ["sh", "-c", hide])
     try:
         result = adhoc(host, "isolation", "case=NONE").of(host)
@@ -121,11 +129,13 @@ def test_host_without_nft_and_iptables_is_refused(lab):
         hosts.execute(host, ["sh", "-c", show])
     text = json.dumps([result["msg"], result.get("reasons")])
     assert result["failed"] and "nft" in text and "iptables" in text
+    assert rules(host) == before and not worked(host)
 
 
 def test_brakes_hold_before_anything_connects(lab):
     protected = adhoc("deb13", "isolation", "case=BRAKE", "-e", '{"firebreak_protected_hosts": ["deb13"]}').of("deb13")
     assert protected["failed"] and "firebreak_protected_hosts" in protected["msg"]
+    assert "firebreak" not in rules("deb13") and not worked("deb13")
     run = adhoc("lab", "isolation", "case=BRAKE", "-e", "firebreak_max_hosts=2")
     for host in hosts.HOSTS:
         assert run.of(host)["failed"] and "firebreak_max_hosts" in run.of(host)["msg"]
