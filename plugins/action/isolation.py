@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from ansible_collections.firebreak.response.plugins.module_utils import _arguments as arguments
 from ansible_collections.firebreak.response.plugins.plugin_utils._response import ResponseAction
 
+NETWORK_OPTIONS = tuple(arguments.NETWORK)
+
 
 class ActionModule(ResponseAction):
     """A second run where the host waits for a confirmation."""
@@ -21,6 +23,10 @@ class ActionModule(ResponseAction):
     def isolates(self, options: Mapping[str, object]) -> bool:
         """Whether the host is to be cut off."""
         return options.get("state") == "isolated"
+
+    def unread(self, given: Mapping[str, object]) -> tuple[str, ...]:
+        """A host is given back whatever has become of the names of the monitoring systems."""
+        return tuple(NETWORK_OPTIONS) if given.get("state") == "released" else ()
 
     def harms(self, options: Mapping[str, object]) -> bool:
         """A protected host may be given back."""

@@ -91,6 +91,8 @@ def situation(hostvars: dict, hosts: list, results: list) -> list[str]:
     rows = []
     for host in hosts:
         found = [hostvars[host][name] if name in hostvars[host] else None for name in results]
+        # What was left out because of another step says nothing, unless all were.
+        found = [one for one in found if not (isinstance(one, dict) and one.get("skipped"))] or [None]
         worst = min(found, key=lambda result: _rank(_word(result)))
         reasons = [reason for result in found if _rank(_word(result)) < len(_ORDER) for reason in _reasons(result)]
         evidence = next((r["evidence"]["path"] for r in found if isinstance(r, dict) and isinstance(r.get("evidence"), dict)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ORDER = ("snapshot", "isolation", "termination")
 # Worst first: the verdict of a containment is the worst of its steps.
 _WORST = ("failed", "unknown", "partial", "contained")
+WOULD_BE = "would_be "  # before a verdict of check mode
 
 
 def run(params: Mapping[str, object], check_mode: bool, diff: bool, timeline: Timeline) -> dict[str, object]:
@@ -39,8 +40,9 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool, timeline: Ti
 
 
 def worst(verdicts: list[str]) -> str:
-    """The verdict of the whole: the worst of its parts; `unknown` where there is none."""
-    return min(verdicts, key=lambda word: _WORST.index(word) if word in _WORST else 0) if verdicts else "unknown"
+    """The verdict of the whole, without the word of check mode: the worst of its parts; `unknown` where there is none."""
+    words = [verdict.replace(WOULD_BE, "") for verdict in verdicts]
+    return min(words, key=lambda word: _WORST.index(word) if word in _WORST else 0) if words else "unknown"
 
 
 def merged(results: Mapping[str, dict[str, object]]) -> dict[str, object]:
@@ -87,6 +89,8 @@ def _finish(work: Workdir, params: Mapping[str, object], diff: bool) -> dict[str
 
         results["termination"] = second_look(work, params, processes, sockets)
     result = merged(results)
+    if not results:
+        del result["verdict"]  # there was nothing to look at again: the first run's stands
     if results.get("isolation", {}).get("rolled_back"):
         result["rolled_back"] = True
     received = params["_received"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from ._contain import ORDER, merged, strings
+from ._contain import ORDER, WOULD_BE, merged, strings
 from ._evidence import _collectors, _run as evidence_run
 from ._evidence._bundle import Bundle
 from ._evidence._context import Context
@@ -72,7 +72,9 @@ class Containment:
         processes = self.context.processes  # first, for the sockets are read meanwhile
         self.session = management_session(processes, self.context.sockets)
         self.since = session_seconds(self.session)
-        self.plan = isolation_run.plan_of(params, self.session)
+        # Without a cut nobody can be locked out: then a session that cannot be told is no reason to refuse.
+        transport = str(params["_transport"]) if "isolation" in self.steps else "local"
+        self.plan = isolation_run.plan_of(params, self.session, transport)
         self.isolation = Isolation(work, self.plan, str(params["backend"])) if "isolation" in self.steps else None
         self.suspects = Suspects(
             self.context.processes, self.context.sockets, self.plan, pids=_numbers(params["pids"]),
@@ -171,7 +173,7 @@ class Containment:
     def _merged(self, more: dict[str, object]) -> dict[str, object]:
         result = merged(self.results)
         if self.check_mode:
-            result["verdict"] = "would_be contained"
+            result["verdict"] = WOULD_BE + (str(result["verdict"]) if self.results else "contained")
         result.update(more)
         result["timeline"] = self.timeline.steps
         result["import_seconds"] = self.timeline.import_seconds

@@ -28,6 +28,9 @@ _NEVER_STARTED = (
     "banner exchange",
     "no route to host",
     "unable to connect to port",
+    "connection closed by",  # in the middle of a session it is "connection to ... closed by"
+    "stdio forwarding failed",  # by a jump host
+    "failed to create temporary directory",
 )
 
 # Seconds between two signs of life that ssh asks for, and seconds that a connection of our own outlives its last command.
@@ -42,7 +45,10 @@ def never_started(error: AnsibleConnectionFailure) -> bool:
 
 
 class Link:
-    """Runs modules for one task; counts seconds by step. `action` is the action plugin."""
+    """Runs modules for one task; counts seconds by step. `action` is the action plugin.
+
+    `retries`: how often the site wants a connection to be tried again that never began, once `renew` was called.
+    """
 
     def __init__(self, action: Any, module: str, options: Mapping[str, object], task_vars: dict[str, Any]) -> None:
         self._action = action
@@ -50,6 +56,7 @@ class Link:
         self._options = options
         self._vars = task_vars
         self._ssh_args: str | None = None
+        self.retries = 0
         self.seconds: dict[str, float] = {}
 
     @property
@@ -99,12 +106,15 @@ class Link:
             return
         if self._ssh_args is None:
             self._ssh_args = connection.get_option("ssh_args") or ""
+            self.retries = int(connection.get_option("reconnection_retries") or 0)
+            # The plugin would send the whole module again after a connection that broke: a second cut that nobody asked for.
+            connection.set_option("reconnection_retries", 0)
         own = "-o ControlPath=none -o ControlMaster=no"
         if not self._action._is_pipelining_enabled("new"):
             # Without pipelining a run is half a dozen commands: they share a connection, which ends soon after them.
-            path = os.path.join(
-                os.path.expanduser(connection.get_option("control_path_dir")), "fb-" + uuid.uuid4().hex[:12]
-            )
+            folder = os.path.expanduser(connection.get_option("control_path_dir"))
+            os.makedirs(folder, 0o700, exist_ok=True)  # the plugin makes it only where it chooses the path itself
+            path = os.path.join(folder, "fb-" + uuid.uuid4().hex[:12])
             own = f'-o ControlPath="{path}" -o ControlMaster=auto -o ControlPersist={_PERSIST}'
         alive = f"-o ServerAliveInterval={_ALIVE} -o ServerAliveCountMax={math.ceil(silence / _ALIVE)}"
         connection.set_option("ssh_args", f"{own} {alive} {self._ssh_args}")
@@ -114,6 +124,7 @@ class Link:
         connection = self._action._connection
         if self._ssh_args is not None:
             connection.set_option("ssh_args", self._ssh_args)
+            connection.set_option("reconnection_retries", self.retries)
             self._ssh_args = None
             if broken:
                 connection.reset()

@@ -10,6 +10,8 @@ Only action plugins see these variables, also in ad-hoc calls. An option given o
 from __future__ import annotations
 
 import fnmatch
+import json
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -25,42 +27,43 @@ class Variable(NamedTuple):
     option: str | None = None
     least: int = 0
     choices: tuple[str, ...] = ()
+    words: bool = False  # each string is one word: what holds a blank or a quotation mark was not split as it was meant
 
 
 VARIABLES = (
     Variable("firebreak_case", "str", "case"),
     Variable("firebreak_cases_dir", "path"),
     Variable("firebreak_monitoring_systems", "strings", "allow"),
-    Variable("firebreak_management", "strings", "management"),
-    Variable("firebreak_management_networks", "strings", "management_networks"),
+    Variable("firebreak_management", "strings", "management", words=True),
+    Variable("firebreak_management_networks", "strings", "management_networks", words=True),
     Variable("firebreak_backend", "str", "backend", choices=("auto", "iptables", "nftables")),
     Variable("firebreak_confirm_within", "int", "confirm_within", least=1),
     Variable("firebreak_spare", "strings", "spare"),
-    Variable("firebreak_critical_services", "strings", "critical_services"),
+    Variable("firebreak_critical_services", "strings", "critical_services", words=True),
     Variable("firebreak_second_look", "int", "second_look"),
     Variable("firebreak_autonomy", "str", "autonomy", choices=("report", "freeze", "terminate")),
-    Variable("firebreak_protected_hosts", "strings"),
+    Variable("firebreak_protected_hosts", "strings", words=True),
     Variable("firebreak_max_hosts", "int", least=1),
 )
-# Read by playbooks and roles, or by parts that build on this one.
-_OTHERS = (
-    "firebreak_hosts",
-    "firebreak_brute_force_threshold",
-    "firebreak_brute_force_window",
-    "firebreak_rules",
-    "firebreak_indicators",
-    "firebreak_channels",
-    "firebreak_signing_key",
-)
+# Read by playbooks.
+_OTHERS = ("firebreak_hosts",)
 MAX_HOSTS = 10
 
 
 def _strings(variable: Variable, value: object) -> list[str]:
-    if isinstance(value, str):  # -e firebreak_critical_services=nginx,postgresql
-        return [part.strip() for part in value.split(",") if part.strip()]
-    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) and item.strip() for item in value):
+    given = value
+    if isinstance(value, str) and value.lstrip().startswith("["):  # -e 'firebreak_protected_hosts=["db*"]' is one string
+        try:
+            given = json.loads(value)
+        except ValueError as error:
+            raise PolicyError(variable.name, value, "a list of strings in JSON, or names with commas between them") from error
+    elif isinstance(value, str):  # -e firebreak_critical_services=nginx,postgresql, or the lines of a survey
+        given = [part.strip() for part in re.split(r"[,\n]", value) if part.strip()]
+    if not isinstance(given, (list, tuple)) or not all(isinstance(item, str) and item.strip() for item in given):
         raise PolicyError(variable.name, value, "a list of strings")
-    return [str(item) for item in value]
+    if variable.words and any(re.search(r"[\s'\"]", item.strip()) for item in given):
+        raise PolicyError(variable.name, value, "one name an entry, without blanks and quotation marks; commas between them")
+    return [str(item).strip() for item in given]
 
 
 def convert(variable: Variable, value: object) -> object:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -69,8 +69,9 @@ def _within(name: str, value: object, least: int, most: int) -> None:
 
 def case_of(arguments: Mapping[str, object], policy: Mapping[str, object]) -> str:
     """The case of the task or of the policy. Raises PolicyError where there is none, or where its name is none."""
-    if arguments.get("case") is not None:
-        return folder.check_case("case", arguments["case"])
+    case = arguments.get("case")
+    if case is not None:  # a number is a name too, as native templating makes it of one
+        return folder.check_case("case", str(case) if isinstance(case, int) and not isinstance(case, bool) else case)
     if policy.get("firebreak_case") is not None:
         return folder.check_case("firebreak_case", policy["firebreak_case"])
     raise PolicyError("case", None, "give the option case, or the variable firebreak_case (-e firebreak_case=INC-42)")
@@ -82,11 +83,15 @@ def make(
     spec: Spec,
     task_vars: Mapping[str, object],
     template: Callable[[object], object],
+    unread: Collection[str] = (),
 ) -> Request:
-    """The request of a task. Raises PolicyError that names the option or variable, its value, and what would be right."""
+    """The request of a task; options that are `unread` have no meaning here, and their variables are not looked at.
+
+    Raises PolicyError that names the option or variable, its value, and what would be right.
+    """
     given = native(arguments)
     given = given if isinstance(given, dict) else {}
-    policy = policy_of.read(task_vars, lambda raw: native(template(raw)), spec)
+    policy = policy_of.read(task_vars, lambda raw: native(template(raw)), set(spec) - set(unread))
     case = case_of(given, policy)
     full = _checked(policy_of.apply(given, policy, spec), spec)
     for name, least, most in _RANGES:

@@ -63,6 +63,10 @@ class ResponseAction(ActionBase):
         """Whether these options can take something away from the host: firebreak_protected_hosts holds for them."""
         return self.changes(options)
 
+    def unread(self, given: Mapping[str, object]) -> tuple[str, ...]:
+        """Options without a meaning for such a task: what the policy says of them must not stop it."""
+        return ()
+
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> Result:
         """The task's result. Whatever is refused is refused before the first connection."""
         super().run(tmp, task_vars)
@@ -96,7 +100,8 @@ class ResponseAction(ActionBase):
                 f"nobody reads the variable {name}" + (f"; {meant} is what it may mean" if meant else "")
             )
         host = str(task_vars.get("inventory_hostname", "localhost"))
-        return request_of.make(host, self._task.args, self.OPTIONS, task_vars, self._templar.template)
+        unread = self.unread(self._task.args)
+        return request_of.make(host, self._task.args, self.OPTIONS, task_vars, self._templar.template, unread)
 
     def _check_brakes(self, request: Request, task_vars: dict[str, Any]) -> None:
         policy_of.check_brakes(

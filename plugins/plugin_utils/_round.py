@@ -116,7 +116,7 @@ class Round:
                 self.link.renew(self.plan.confirm_within + GRACE)
             # Where no second run will tell it to the host's journal, the first one does.
             only = not (self.plan.isolates or self.plan.second)
-            first = self.link.run("first_run", "apply", checkpoint=self._checkpoint if only else "")
+            first = self._first(self._checkpoint if only else "")
         except AnsibleConnectionFailure as error:
             return self._lost(error, time.monotonic() - start)
         except AnsibleError as error:
@@ -143,6 +143,17 @@ class Round:
         if self.evidence.reasons or cut:
             words.append("partial")
         return self._judged(result, verdict_of.worst(*words))
+
+    def _first(self, checkpoint: str) -> object:
+        """The first run: sent once; tried again, as often as the site says, only where it surely did not begin."""
+        for left in range(self.link.retries, 0, -1):
+            try:
+                return self.link.run("first_run", "apply", checkpoint=checkpoint)
+            except AnsibleConnectionFailure as error:
+                if not never_started(error):
+                    raise
+                self._say(f"not reached; {left} more attempts")
+        return self.link.run("first_run", "apply", checkpoint=checkpoint)
 
     # -- the parts of it ---------------------------------------------------------------------------------------------
 
@@ -214,11 +225,9 @@ class Round:
             self.reasons.extend(words_of(outcome.answer))
             return [*words, "failed" if armed else "partial"], result
         self.evidence.discarded(second)
-        if words == ["unknown"] and self.plan.word in second:
-            words = []  # the first run left the word to the second one
-        if self.plan.word in second:
-            words = [*words, verdict_of.word(second[self.plan.word])]
         merged = verdict_of.merge(result, second)
+        if self.plan.word in second:
+            words = verdict_of.words(merged, self.plan.word)
         if armed:
             words.extend(self._confirmation(second, merged))
         return words, merged

@@ -59,22 +59,37 @@ def confirmed(result: Mapping[str, object]) -> bool:
 
 # Lists of what was done, by either run, and of what is said about it.
 _ADD_UP = ("reasons", "not_covered", "flows_cut", "terminated", "frozen", "disabled")
+# How reasons of a containment begin that concern what is open until the confirmation.
+OPEN = "isolation: "
 # What only the first run knows.
 _FIRST = ("diff", "import_seconds", "session_seconds")
+
+
+def words(result: Mapping[str, object], key: str) -> list[str]:
+    """The word of a result under `key`, or the words of its steps, which know more: the worst of them is the whole's."""
+    steps = result.get("steps")
+    found = [word(step["verdict"]) for step in steps.values() if isinstance(step, Mapping) and "verdict" in step] \
+        if isinstance(steps, Mapping) else []
+    return found or ([word(result[key])] if key in result else [])
 
 
 def merge(first: Mapping[str, object], second: Mapping[str, object]) -> Result:
     """The results of the two runs as one: the second knows better how it stands, and what was done adds up.
 
-    Where the first run left its verdict open (`unknown`: not confirmed yet), its reasons end with it.
+    Where the first run left its verdict open (`unknown`: not confirmed yet), that verdict and its reasons end with the second
+    one's; of a containment only those of the isolation are open.
     """
     merged: Result = dict(first)
     if first.get("verdict") == "unknown" and "verdict" in second:
-        merged["reasons"] = []
+        said = first.get("reasons")
+        several = isinstance(first.get("steps"), Mapping) and isinstance(said, list)
+        merged["reasons"] = [reason for reason in said if not str(reason).startswith(OPEN)] if several and isinstance(said, list) else []
     for key, value in second.items():
         before = merged.get(key)
         if key == "changed":
             merged[key] = bool(before) or bool(value)
+        elif key == "verdict" and word(before) != "unknown":
+            merged[key] = worst(word(before), word(value))
         elif key == "timeline" and isinstance(before, list) and isinstance(value, list):
             merged[key] = before + [{**step, "run": 2} for step in value if isinstance(step, dict)]
         elif key in _ADD_UP and isinstance(before, list) and isinstance(value, list):

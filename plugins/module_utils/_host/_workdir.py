@@ -118,3 +118,20 @@ def cases(root: str = ROOT) -> list[str]:
         return sorted(name for name in os.listdir(root) if set(name) <= _ALLOWED)
     except OSError:
         return []
+
+
+# What a release takes away, by its key in state.json.
+_TO_RELEASE = ("isolation", "frozen", "disabled")
+
+
+def elsewhere(work: Workdir) -> list[str]:
+    """For a case that this host never had: a sentence on each other case that something here would have to be released for."""
+    found = []
+    for case in cases(work.root) if not os.path.isdir(work.path) else []:
+        try:
+            state = Workdir(case, work.root, writable=False).read()
+        except (HostError, OptionError):
+            continue
+        if any(state.get(key) for key in _TO_RELEASE):
+            found.append("nothing on this host belongs to case {0}, but something does to case {1}: was that meant?".format(work.case, case))
+    return found

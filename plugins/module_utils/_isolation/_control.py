@@ -45,7 +45,6 @@ class Isolation:
         self.changed = False
         self.backend = ""
         self.backend_reason = ""
-        self.residual: list[str] = []
         self.proved_by = "private network"
         self.state: dict[str, object] = {}
         self.cut_flows: list[Socket] = []

@@ -15,7 +15,7 @@ from .._host._journal import tell
 from .._host._processes import first_look
 from .._host._session import Session, management_session
 from .._host._sockets import owners, read_sockets
-from .._host._workdir import Workdir
+from .._host._workdir import Workdir, elsewhere
 from .._text import printable
 from ._control import Isolation
 from ._policy import Plan, from_dict, make_plan
@@ -53,7 +53,7 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool = False) -> d
     processes, sockets = first_look(), read_sockets()
     session = management_session(processes, sockets)
     if params["state"] == "released":
-        result = _release(work, params, session, check_mode, diff)
+        result = _release(work, session, check_mode, diff)
     elif params["_phase"] == "finish":
         result = finish(work, session, sockets, diff)
     else:
@@ -65,21 +65,20 @@ def _strings(value: object) -> list[str]:
     return [str(entry) for entry in value] if isinstance(value, list) else []
 
 
-def plan_of(params: Mapping[str, object], session: Session) -> Plan:
-    """The plan that the module's options ask for. Raises PolicyError, OptionError, HostError."""
+def plan_of(params: Mapping[str, object], session: Session, transport: str) -> Plan:
+    """The plan that the module's options ask for; `transport`: of the connection. Raises PolicyError, OptionError, HostError."""
     seconds = params["confirm_within"]
     if not isinstance(seconds, int) or not 5 <= seconds <= 3600:
         raise OptionError("confirm_within", seconds, "must be from 5 to 3600 seconds")
     return make_plan(
-        session, _strings(params["allow"]), _strings(params["management"]), _strings(params["management_networks"]),
-        str(params["_transport"]))
+        session, _strings(params["allow"]), _strings(params["management"]), _strings(params["management_networks"]), transport)
 
 
 def _isolate(
     work: Workdir, params: Mapping[str, object], session: Session, processes: dict[int, Process],
     sockets: list[Socket], check_mode: bool, diff: bool,
 ) -> dict[str, object]:
-    isolation = Isolation(work, plan_of(params, session), str(params["backend"]))
+    isolation = Isolation(work, plan_of(params, session, str(params["_transport"])), str(params["backend"]))
     isolation.inspect()
     if check_mode:
         return predicted(isolation, sockets, processes, diff)
@@ -195,23 +194,22 @@ def _users(path: str = "/etc/passwd") -> dict[int, str]:
     return names
 
 
-def _release(
-    work: Workdir, params: Mapping[str, object], session: Session, check_mode: bool, diff: bool,
-) -> dict[str, object]:
-    isolation = Isolation(work, None, str(params["backend"]))
+def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> dict[str, object]:
+    isolation = Isolation(work, None)  # by whichever backend it was made
     isolation.look_for_release()
+    reasons = [] if isolation.changed else elsewhere(work)
     if check_mode:
-        return _result(isolation, "would_be released", [], [], diff)
+        return _result(isolation, "would_be " + ("partial" if reasons else "released"), reasons, [], diff)
     ended = isolation.release(session)
-    reasons = []
-    if ended["rules_were_gone"]:
-        reasons.append("somebody else had removed the rules before; what was left was cleaned up")
     remaining = ended["remaining"]
     if isinstance(remaining, list) and remaining:
         reasons.append("{0} forbidden connections could not be ended and may come back to life".format(len(remaining)))
     if isolation.changed:
         tell(work.case, "isolation released")
-    return _result(isolation, "released", reasons, [], diff)
+    verdict = "partial" if reasons else "released"
+    if ended["rules_were_gone"]:
+        reasons.append("somebody else had removed the rules before; what was left was cleaned up")
+    return _result(isolation, verdict, reasons, [], diff)
 
 
 def _result(

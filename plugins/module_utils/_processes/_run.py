@@ -13,7 +13,7 @@ from .._errors import HostError, OptionError
 from .._host._journal import tell
 from .._host._processes import first_look
 from .._host._sockets import read_sockets
-from .._host._workdir import Workdir
+from .._host._workdir import Workdir, elsewhere
 from ._again import describe, survivors
 from ._decide import FREEZE, REPORT, TERMINATE
 from ._freeze import STOPPED, entries_of, thaw
@@ -38,8 +38,8 @@ NOT_COVERED = [
     "a deadline for frozen processes: they stay stopped until they are released",
 ]
 _AUTONOMY = {"reported": REPORT, "frozen": FREEZE, "terminated": TERMINATE}
-# The longest second look: the module returns well before a rollback fires.
-_LONGEST = 60
+# The longest wait for the second look, in seconds; the controller says the same before it connects. Cron needs more than 60.
+_LONGEST = 600
 
 
 def run(params: Mapping[str, object], check_mode: bool, diff: bool, timeline: Timeline) -> dict[str, object]:
@@ -121,9 +121,10 @@ def _act(work: Workdir, params: Mapping[str, object], check_mode: bool, diff: bo
 def predicted(suspects: Suspects, autonomy: str, diff: bool = False) -> dict[str, object]:
     """Check mode: who would be stopped and ended, and what would be disabled. After `find` and `decide`; writes nothing."""
     found = result(suspects, would=True)
+    reasons = left_alone(suspects)
     found.update(
         changed=any(one.action == TERMINATE or one.process.state not in STOPPED for one in suspects.targets),
-        verdict="would_be contained", reasons=left_alone(suspects), not_covered=list(NOT_COVERED))
+        verdict="would_be " + ("partial" if reasons else "contained"), reasons=reasons, not_covered=list(NOT_COVERED))
     if diff:
         found["diff"] = difference(suspects, True)
     return found
@@ -153,7 +154,7 @@ def judged(suspects: Suspects, autonomy: str, diff: bool = False) -> dict[str, o
         reasons.append("{0} processes came back at once".format(len(alive) - count["pending"]))
     found.update(
         changed=bool(found["terminated"] or suspects.disabled or suspects.stopped),
-        verdict=_verdict(reasons, bool(found["terminated"] or found["frozen"])), reasons=reasons, not_covered=list(NOT_COVERED))
+        verdict=_verdict(reasons, autonomy == REPORT or bool(found["terminated"] or found["frozen"])), reasons=reasons, not_covered=list(NOT_COVERED))
     if suspects.without_pidfd:
         found["not_covered"] = [*NOT_COVERED, "this kernel has no pidfd: processes were stopped, compared and killed by number"]
     if diff:
@@ -181,10 +182,11 @@ def left_alone(suspects: Suspects) -> list[str]:
     return reasons
 
 
-def _verdict(reasons: list[str], any_done: bool) -> str:
+def _verdict(reasons: list[str], as_meant: bool) -> str:
+    """`as_meant`: something was done, or nothing was to be done."""
     if not reasons:
         return "contained"
-    return "partial" if any_done else "failed"
+    return "partial" if as_meant else "failed"
 
 
 def second_look(
@@ -199,8 +201,8 @@ def second_look(
     ended_at = state.get("ended_at")
     if isinstance(ended_at, (int, float)):
         left = float(str(params["second_look"])) - (time.clock_gettime(time.CLOCK_BOOTTIME) - ended_at)
-        if 0 < left <= _LONGEST:
-            time.sleep(left)
+        if left > 0:
+            time.sleep(min(left, _LONGEST))
             processes, sockets = first_look(), read_sockets()
     # A number that the operator named may have been given to somebody else since; who was ended is known by start time too.
     suspects = suspects_of(params, processes, sockets, named=False)
@@ -240,6 +242,7 @@ def release(work: Workdir, diff: bool = False) -> dict[str, object]:
     if not_restored:
         reasons.append("{0} cron tables were not given back; not_restored says why".format(len(not_restored)))
     changed = bool(thawed or restored)
+    reasons += elsewhere(work)
     if work.writable and work.read():
         work.update(frozen=failed or None, terminated=None, ended_at=None)
         if restored:

@@ -17,7 +17,6 @@ DEFAULT = "~/.local/share/firebreak/cases"
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 # Set by AWX and ansible-runner for the job's own folder, which goes with the pod.
 _PRIVATE = ("AWX_PRIVATE_DATA_DIR", "AWX_ISOLATED_DATA_DIR")
-_JOB = ("JOB_ID", "AWX_JOB_ID", *_PRIVATE)
 
 
 def check_case(name: str, case: object) -> str:
@@ -87,7 +86,8 @@ def private_folder(path: str) -> str:
     except OSError as error:
         raise CaseError(f"firebreak_cases_dir: {path!r} cannot be made: {error.strerror}") from error
     raise CaseError(
-        f"firebreak_cases_dir: {path!r} is a link or belongs to somebody else; a case must lie in a folder of your own"
+        f"firebreak_cases_dir: {path!r} is a link or belongs to somebody else; a case must lie in a folder of your own. "
+        "To go on with another one's case on a host, take another firebreak_cases_dir and the same case name"
     )
 
 

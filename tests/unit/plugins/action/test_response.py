@@ -40,6 +40,7 @@ class Connection:
         self.options = {
             "ssh_args": "-o ControlMaster=auto -o ControlPath=/tmp/site",
             "control_path_dir": "~/.ansible/cp",
+            "reconnection_retries": 2,
         }
         self.history = []
         self._shell = SimpleNamespace(tmpdir=None)
@@ -51,7 +52,8 @@ class Connection:
         return self.options[name]
 
     def set_option(self, name, value):
-        self.history.append(value)
+        if name == "ssh_args":
+            self.history.append(value)
         self.options[name] = value
 
 
