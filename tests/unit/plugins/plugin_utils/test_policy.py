@@ -68,10 +68,24 @@ def test_a_bad_value_names_its_variable(name, value):
         make({}, {"firebreak_case": "INC-1", **{name: value}})
 
 
-def test_a_list_may_come_from_the_command_line_as_a_string():
-    assert policy.read({"firebreak_protected_hosts": "db01, db02"}, lambda raw: raw, SPEC) == {
-        "firebreak_protected_hosts": ["db01", "db02"]
-    }
+@pytest.mark.parametrize("text", ["db*, control", '["db*","control"]', ' ["db*", "control"]', "db*\ncontrol\n", "db*,control,"])
+def test_a_list_may_come_from_the_command_line_or_a_survey_as_a_string(text):
+    found = policy.read({"firebreak_protected_hosts": text}, lambda raw: raw, SPEC)
+    assert found == {"firebreak_protected_hosts": ["db*", "control"]}
+    for host in ("db07", "control"):
+        with pytest.raises(BrakeError, match="is protected"):
+            brakes(found, host=host)
+
+
+@pytest.mark.parametrize("text", ["db* control", "'db*'", "[db*, control]", '["db*", 7]', '["db* control"]', ["db* control"]])
+def test_a_list_that_was_not_split_as_it_was_meant_is_refused_and_names_its_variable(text):
+    with pytest.raises(PolicyError, match="firebreak_protected_hosts"):
+        policy.read({"firebreak_protected_hosts": text}, lambda raw: raw, SPEC)
+
+
+def test_an_entry_that_has_blanks_by_its_nature_keeps_them():
+    found = policy.read({"firebreak_monitoring_systems": "10.0.0.5 514/udp, 10.0.0.6 9100/tcp in"}, lambda raw: raw, SPEC)
+    assert found == {"firebreak_monitoring_systems": ["10.0.0.5 514/udp", "10.0.0.6 9100/tcp in"]}
 
 
 def test_a_template_that_cannot_be_rendered_names_its_variable():
@@ -124,3 +138,17 @@ def test_a_misspelt_variable_is_noticed():
     assert policy.misspelt(["firebreak_montoring_systems", "firebreak_case", "other"]) == {
         "firebreak_montoring_systems": "firebreak_monitoring_systems"
     }
+
+
+def test_a_variable_that_no_part_reads_is_noticed_too():
+    assert list(policy.misspelt(["firebreak_rules", "firebreak_hosts"])) == ["firebreak_rules"]
+
+
+@pytest.mark.parametrize(("raw", "case"), [(42, "42"), ("INC-1", "INC-1")])
+def test_a_number_is_a_case_where_the_task_gives_it_and_where_the_policy_does(raw, case):
+    assert make({"case": raw}, {}).case == case and make({}, {"firebreak_case": raw}).case == case
+
+
+def test_true_is_no_case():
+    with pytest.raises(PolicyError, match="case"):
+        make({"case": True}, {})

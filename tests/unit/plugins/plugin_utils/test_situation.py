@@ -1,0 +1,25 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The screen at the end of a run says the worst of what was done, and nothing of what was left out."""
+
+from __future__ import annotations
+
+from ansible_collections.firebreak.response.plugins.filter.situation import situation
+
+SKIPPED = {"skipped": True, "changed": False, "skip_reason": "Conditional result was False"}
+
+
+def test_a_step_that_was_left_out_does_not_count():
+    found = {"network": {"verdict": "released", "reasons": []}, "processes": SKIPPED}
+    assert situation({"web07": found}, ["web07"], ["network", "processes"]) == ["1 released of 1 hosts", "web07: released"]
+
+
+def test_a_host_of_which_every_step_was_left_out_is_unknown():
+    assert situation({"web07": {"network": SKIPPED}}, ["web07"], ["network"])[1] == "web07: unknown"
+
+
+def test_a_step_that_failed_stands_before_one_that_was_left_out():
+    found = {"network": {"verdict": "failed", "reasons": ["no nft"]}, "processes": SKIPPED}
+    assert situation({"web07": found}, ["web07"], ["network", "processes"])[1:3] == ["web07: failed", "  because: no nft"]
