@@ -55,8 +55,8 @@ _STEERING = frozenset(
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 PIECE = 4194304
-# A bundle holds at most the module's max_bytes, and the headers around it; larger announcements are lies or mistakes.
-LARGEST = 68719476736
+# A bundle holds at most max_bytes of content; what stands around it, and what does not compress, makes it a little larger.
+_AROUND = 16777216
 _INLINE = 8388608
 _MANIFEST = 268435456
 
@@ -172,26 +172,41 @@ def _part(offer: Mapping[str, object], keys: tuple[str, str, str, str], largest:
         raise AnswerError("the evidence that the host offers has no usable name")
     if not isinstance(sha256, str) or not _HASH.fullmatch(sha256):
         raise AnswerError("the evidence that the host offers has no SHA-256")
-    if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= largest:
+    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise AnswerError("the evidence that the host offers has no possible size")
+    if size > largest:
+        raise AnswerError(
+            f"the host offers {min(size, 2**63)} bytes of evidence where max_bytes allows {largest}: it is not fetched and stays there"
+        )
     return Part(str(name), str(sha256), int(size), _content(offer, keys[3]))
 
 
-def offer(answer: object) -> Offer | None:
-    """The evidence that an answer offers, None where it offers none. Raises AnswerError where its form is wrong."""
+def largest(max_bytes: int) -> int:
+    """The most bytes that an honest bundle has of which the content was limited to `max_bytes`."""
+    return max_bytes + max_bytes // 1024 + _AROUND
+
+
+def offer(answer: object, most: int) -> Offer | None:
+    """The evidence that an answer offers, None where it offers none; `most`: bytes that a bundle or a manifest may have.
+
+    Raises AnswerError where its form is wrong, or where it is larger than was asked for.
+    """
     found = answer.get("evidence") if isinstance(answer, Mapping) else None
     if found is None or found == {}:
         return None
     if not isinstance(found, Mapping):
         raise AnswerError("the evidence that the host offers has no usable form")
     return Offer(
-        _part(found, ("name", "sha256", "size", "inline"), LARGEST),
-        _part(found, ("manifest", "manifest_sha256", "manifest_size", "manifest_inline"), _MANIFEST),
+        _part(found, ("name", "sha256", "size", "inline"), most),
+        _part(found, ("manifest", "manifest_sha256", "manifest_size", "manifest_inline"), min(most, _MANIFEST)),
     )
 
 
-def piece(answer: object, offset: int, left: int) -> bytes:
-    """The bytes of one piece that was asked for at `offset`, of which `left` are missing. Raises AnswerError."""
+def piece(answer: object, offset: int, wanted: int) -> bytes:
+    """The `wanted` bytes at `offset` that were asked for: no fewer, or a host could make any number of runs of them.
+
+    Raises AnswerError.
+    """
     found = answer.get("piece", answer) if isinstance(answer, Mapping) else None
     if not isinstance(found, Mapping) or found.get("offset") != offset or not isinstance(found.get("data"), str):
         raise AnswerError("the host did not give the piece of evidence that was asked for")
@@ -199,6 +214,6 @@ def piece(answer: object, offset: int, left: int) -> bytes:
     if len(text) > PIECE * 2:
         raise AnswerError("the host gave more evidence than was asked for")
     data = decode(text)
-    if not 0 < len(data) <= min(PIECE, left):
-        raise AnswerError("the host did not give as much evidence as it had announced")
+    if len(data) != wanted:
+        raise AnswerError(f"the host gave {len(data)} bytes of evidence where {wanted} were asked for, as it had announced")
     return data

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, MutableMapping
 
 from ansible_collections.firebreak.response.plugins.plugin_utils import _answer as answer
@@ -13,6 +14,8 @@ from ansible_collections.firebreak.response.plugins.plugin_utils._case._folder i
 from ansible_collections.firebreak.response.plugins.plugin_utils._case._intake import Arrival, Arrived, stamp
 from ansible_collections.firebreak.response.plugins.plugin_utils._errors import AnswerError
 
+# What must stay free on the controller: a ledger that cannot be written any more stops every response.
+_FREE = 67108864
 # (name of the file on the host, offset, length) -> the answer of the module
 Fetch = Callable[[str, int, int], object]
 
@@ -24,9 +27,7 @@ def _take(arrival: Arrival, part: answer.Part, fetch: Fetch | None) -> Arrived:
         try:
             while arrival.size < part.size:
                 wanted = min(answer.PIECE, part.size - arrival.size)
-                arrival.write(
-                    answer.piece(fetch(part.name, arrival.size, wanted), arrival.size, part.size - arrival.size)
-                )
+                arrival.write(answer.piece(fetch(part.name, arrival.size, wanted), arrival.size, wanted))
         except AnswerError:
             # Finished as what it is: kept aside as rejected, for a host that dies tomorrow gives nothing better.
             return arrival.finish("", -1)
@@ -34,9 +35,10 @@ def _take(arrival: Arrival, part: answer.Part, fetch: Fetch | None) -> Arrived:
 
 
 class Evidence:
-    """What one task brings home from one host."""
+    """What one task brings home from one host. `max_bytes`: as the host was told."""
 
-    def __init__(self, folder: CaseFolder, host: str, tier: str) -> None:
+    def __init__(self, folder: CaseFolder, host: str, tier: str, max_bytes: int) -> None:
+        self.most = answer.largest(max_bytes)
         self._folder = folder
         self._host = host
         self._tier = tier if tier.isascii() and tier.isalnum() else "evidence"
@@ -44,6 +46,21 @@ class Evidence:
         self.result: dict[str, object] = {}
         self.reasons: list[str] = []
         self.received: dict[str, str] = {}
+
+    def no_room(self, offer: answer.Offer) -> str:
+        """Why what is offered cannot be fetched: the controller has no room for it; empty where it has."""
+        folder = self._folder.evidence_of(self._host)
+        size = offer.bundle.size + offer.manifest.size
+        try:
+            free = shutil.disk_usage(folder).free
+        except OSError as error:
+            return f"the free space of {folder!r} cannot be told: {error.strerror}; the evidence stays on the host"
+        if free >= size + _FREE:
+            return ""
+        return (
+            f"{folder!r} has {free} bytes free, and {size} bytes of evidence need {size + _FREE}: it is not fetched and stays on the host; "
+            "make room, or choose another folder with firebreak_cases_dir"
+        )
 
     def take(self, offer: answer.Offer, fetch: Fetch | None) -> bool:
         """Write bundle and manifest, compare them with what the host announced; whether both are whole.

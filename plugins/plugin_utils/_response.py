@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.firebreak.response.plugins.module_utils import _arguments as arguments
 from ansible_collections.firebreak.response.plugins.plugin_utils import _policy as policy_of
 from ansible_collections.firebreak.response.plugins.plugin_utils import _request as request_of
 from ansible_collections.firebreak.response.plugins.plugin_utils import _verdict as verdict_of
@@ -37,6 +38,8 @@ from ansible_collections.firebreak.response.plugins.plugin_utils._round import P
 from ansible_collections.firebreak.response.plugins.plugin_utils._text import printable
 
 Result = dict[str, Any]
+# What a module takes that has no such option.
+_MAX_BYTES = int(str(arguments.EVIDENCE["max_bytes"]["default"]))
 
 
 class ResponseAction(ActionBase):
@@ -174,7 +177,13 @@ class ResponseAction(ActionBase):
 
     def _act(self, request: Request, task_vars: dict[str, Any], folder: folder_of.CaseFolder, case: _Case) -> Result:
         link = Link(self, self.MODULE, request.sent, task_vars)
-        evidence = Evidence(folder, request.host, str(request.full.get("tier", "evidence")))
+        max_bytes = request.full.get("max_bytes")
+        evidence = Evidence(
+            folder,
+            request.host,
+            str(request.full.get("tier", "evidence")),
+            max_bytes if isinstance(max_bytes, int) else _MAX_BYTES,
+        )
 
         def received(event: str, produced: list[dict[str, object]]) -> str:
             return case.add(event, produced=produced)

@@ -169,7 +169,7 @@ class Round:
 
     def _offer(self, result: object) -> answer.Offer | None:
         try:
-            return answer.offer(result)
+            return answer.offer(result, self.evidence.most)
         except AnswerError as error:
             self.evidence.reasons.append(str(error))
             return None
@@ -289,6 +289,10 @@ class Round:
         )
 
     def _fetch(self, offer: answer.Offer) -> None:
+        refused = self.evidence.no_room(offer)
+        if refused:
+            self.evidence.reasons.append(refused)
+            return
         self._say(f"fetching {offer.bundle.size} bytes of evidence")
 
         def fetch(name: str, offset: int, length: int) -> object:

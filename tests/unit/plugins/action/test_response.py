@@ -14,6 +14,8 @@ from types import SimpleNamespace
 import pytest
 from ansible.errors import AnsibleError
 from ansible_collections.firebreak.response.plugins.action import contain, isolation, snapshot, suspicious_process
+from ansible_collections.firebreak.response.plugins.plugin_utils import _answer as answer_of
+from ansible_collections.firebreak.response.plugins.plugin_utils import _evidence as evidence_of
 from ansible_collections.firebreak.response.tests.unit.plugins.action.fakes import (
     BROKEN,
     BUNDLE,
@@ -220,14 +222,15 @@ def test_evidence_that_is_not_what_was_announced_is_never_success_and_stays_on_t
     assert not any(name == "x" for name in site.files())
 
 
-def test_large_evidence_is_fetched_in_pieces_after_the_confirmation_and_then_removed(site):
+def fetch(arguments):
     content = {"20261124T042751.123Z-volatile.tar.gz": BUNDLE, "20261124T042751.123Z-volatile.manifest.json": MANIFEST}
+    piece = arguments["_piece"]
+    data = content[piece["bundle"]][piece["offset"] : piece["offset"] + piece["length"]]
+    return {"piece": {"offset": piece["offset"], "data": base64.b64encode(data).decode()}}
 
-    def fetch(arguments):
-        piece = arguments["_piece"]
-        data = content[piece["bundle"]][piece["offset"] : piece["offset"] + min(4, piece["length"])]
-        return {"piece": {"offset": piece["offset"], "data": base64.b64encode(data).decode()}}
 
+def test_large_evidence_is_fetched_in_pieces_after_the_confirmation_and_then_removed(site, monkeypatch):
+    monkeypatch.setattr(answer_of, "PIECE", 4)
     host = Host([contained(evidence=evidence(False))], [accepted(), {"discarded": True}], [fetch])
     result = site.run(contain, host)
     assert result["verdict"] == "contained" and result["evidence"]["host_copy"] == "removed"
@@ -247,6 +250,36 @@ def test_evidence_that_ends_too_early_is_kept_as_rejected(site):
     result = site.run(contain, host)
     assert result["verdict"] == "partial" and host.phases[-1] == "fetch"
     assert all(name.endswith(".rejected") for name in site.files()) and site.verified()
+
+
+def test_a_host_that_gives_a_byte_at_a_time_is_asked_once(site):
+    host = Host([contained(evidence=evidence(False))], [accepted()], [{"piece": {"offset": 0, "data": "Yg=="}}])
+    result = site.run(contain, host)
+    assert result["verdict"] == "partial" and host.phases.count("fetch") == 2  # once for each of the two files
+    assert result["evidence"]["host_copy"] == "kept"
+
+
+@pytest.mark.parametrize(("plugin", "arguments"), [
+    (contain, {"case": "INC-1", "max_bytes": 1000000}), (snapshot, {"case": "INC-1", "max_bytes": 1000000}),
+    (suspicious_process, {"case": "INC-1", "state": "terminated"}),
+])
+def test_more_evidence_than_the_task_asked_for_is_not_fetched(site, plugin, arguments):
+    large = evidence(False, size=answer_of.largest(arguments.get("max_bytes", 268435456)) + 1)
+    host = Host([contained(evidence=large, outcome="complete")], [accepted()], [fetch])
+    result = site.run(plugin, host, arguments)
+    assert result[plugin.ActionModule.WORD] == "partial" and "fetch" not in host.phases
+    assert any("max_bytes" in reason for reason in result["reasons"])
+
+
+@pytest.mark.parametrize(("spare", "fetched"), [(-1, False), (0, True)])
+def test_evidence_for_which_the_controller_has_no_room_is_not_fetched_and_said(site, monkeypatch, spare, fetched):
+    free = len(BUNDLE) + len(MANIFEST) + 67108864 + spare
+    monkeypatch.setattr(evidence_of.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    host = Host([contained(evidence=evidence(False))], [accepted(), {"discarded": True}], [fetch])
+    result = site.run(contain, host)
+    assert ("fetch" in host.phases) == fetched and result["verdict"] == ("contained" if fetched else "partial")
+    assert any("bytes free" in reason for reason in result["reasons"]) != fetched
+    assert site.events() == ["started", *(["received"] if fetched else []), "finished", "checkpoint"]
 
 
 def test_a_host_lost_while_evidence_is_fetched_is_partial(site):

@@ -15,6 +15,7 @@ from ansible_collections.firebreak.response.plugins.plugin_utils import _text as
 from ansible_collections.firebreak.response.plugins.plugin_utils import _verdict as verdict
 from ansible_collections.firebreak.response.plugins.plugin_utils._errors import AnswerError
 
+MOST = answer.largest(268435456)
 GOOD = {
     "name": "20261124T042751.123Z-volatile.tar.gz",
     "sha256": "a" * 64,
@@ -120,9 +121,9 @@ def test_a_verdict_that_is_no_known_word_is_unknown(raw):
 
 
 def test_a_good_offer_is_read():
-    offer = answer.offer({"evidence": GOOD})
+    offer = answer.offer({"evidence": GOOD}, MOST)
     assert offer is not None and offer.bundle.inline == b"abc" and offer.manifest.inline is None
-    assert answer.offer({"evidence": {}}) is None and answer.offer({}) is None
+    assert answer.offer({"evidence": {}}, MOST) is None and answer.offer({}, MOST) is None
 
 
 @pytest.mark.parametrize(
@@ -152,13 +153,13 @@ def test_a_good_offer_is_read():
 )
 def test_a_hostile_offer_is_refused(change):
     with pytest.raises(AnswerError):
-        answer.offer({"evidence": {**GOOD, **change}})
+        answer.offer({"evidence": {**GOOD, **change}}, MOST)
 
 
 @pytest.mark.parametrize("raw", ["x", 7, ["a"]])
 def test_an_offer_that_is_no_mapping_is_refused(raw):
     with pytest.raises(AnswerError):
-        answer.offer({"evidence": raw})
+        answer.offer({"evidence": raw}, MOST)
 
 
 @pytest.mark.parametrize(
@@ -171,12 +172,28 @@ def test_an_offer_that_is_no_mapping_is_refused(raw):
         {"piece": {"offset": 0, "data": ""}},
         {"piece": {"offset": 0, "data": None}},
         {"piece": {"offset": 0, "data": "YWJjZA=="}},
+        {"piece": {"offset": 0, "data": "YQ=="}},
         {"piece": {"offset": 0, "data": "A" * 9000000}},
     ],
 )
 def test_a_piece_that_was_not_asked_for_is_refused(raw):
     with pytest.raises(AnswerError):
         answer.piece(raw, 0, 3)
+
+
+@pytest.mark.parametrize("max_bytes", [1, 268435456, 2**36])
+@pytest.mark.parametrize("key", ["size", "manifest_size"])
+def test_more_evidence_than_was_asked_for_is_refused_and_said(max_bytes, key):
+    most = answer.largest(max_bytes)
+    assert most <= max_bytes * 1.001 + 16777216
+    assert answer.offer({"evidence": {**GOOD, "size": most}}, most) is not None
+    with pytest.raises(AnswerError, match=f"{most + 1} bytes.*max_bytes.*stays there"):
+        answer.offer({"evidence": {**GOOD, key: most + 1}}, most)
+
+
+def test_a_manifest_has_a_limit_of_its_own():
+    with pytest.raises(AnswerError, match="max_bytes"):
+        answer.offer({"evidence": {**GOOD, "manifest_size": 2**29}}, answer.largest(2**36))
 
 
 def test_a_piece_is_read():
