@@ -11,6 +11,7 @@ import os
 import time
 
 from ._contain import ORDER, WOULD_BE, merged, strings
+from ._errors import FirebreakError
 from ._evidence import _collectors, _run as evidence_run
 from ._evidence._bundle import Bundle
 from ._evidence._context import Context
@@ -22,14 +23,18 @@ from ._isolation import _run as isolation_run
 from ._isolation._control import Isolation
 from ._processes import _run as processes_run
 from ._processes._suspects import Suspects
+from ._text import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from ._host._sockets import Socket
     from ._host._workdir import Workdir
     from ._timeline import Timeline
 
+# What hostile input and a host without room can bring code to.
+_FAILURES = (FirebreakError, OSError, MemoryError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
 # What the cut and the kills would destroy; the firewall's rules must be read before ours are among them.
 _BEFORE = ("sockets", "first_look", "firewall")
 
@@ -81,6 +86,11 @@ class Containment:
             spare=strings(params["spare"]), critical=strings(params["critical_services"]))
         self.bundle = Bundle(work, str(params["tier"]), work.case, int(str(params["max_bytes"])))
         self.coverage: dict[str, object] = {}
+        self.flows: list[Socket] = []
+        self.cut: list[dict[str, object]] = []
+        self.evidence: dict[str, object] = {}
+        # (step, what went wrong) after the cut
+        self.trouble: list[tuple[str, str]] = []
 
     def run(self) -> dict[str, object]:
         """All steps that were asked for; the result."""
@@ -100,9 +110,18 @@ class Containment:
             self.timeline.mark("suspects stopped")
         self._cut()
         self._end()
-        self._rest()
-        self.work.update(run=None)
+        self._safely("snapshot", self._rest)
+        self._safely("snapshot", self._close)
+        self._safely("isolation", lambda: self.work.update(run=None))
         return self._result()
+
+    def _safely(self, step: str, work: Callable[[], None]) -> None:
+        """Do what comes after the cut. What fails there is said and stops nothing: a run without a result would be taken for a
+        lost one, and the host would take its isolation back, which is what whoever made it fail has wanted."""
+        try:
+            work()
+        except _FAILURES as error:
+            self.trouble.append((step, "{0}: {1}".format(type(error).__name__, printable(str(error), 300))))
 
     def _collect(self, names: tuple[str, ...]) -> None:
         self.coverage.update(_collectors.run(self.bundle, self.context, list(names)))
@@ -114,7 +133,14 @@ class Containment:
         if self.isolation.changed:
             self.isolation.cut()
             self.timeline.mark("ruleset in force")
-            self.isolation.settle()
+            self._safely("isolation", self.isolation.settle)
+        self._safely("isolation", self._flows)
+
+    def _flows(self) -> None:
+        """What the cut has cut; on a host that was isolated before, what is left."""
+        if self.isolation is None:
+            return
+        if self.isolation.changed:
             fresh = read_sockets()
             self.flows = sorted({*self.isolation.flows(self.context.sockets), *self.isolation.flows(fresh)})
         else:
@@ -126,14 +152,18 @@ class Containment:
         ending = "termination" in self.steps
         if ending:
             # Files that a kill does not destroy are only held open now, and copied when the suspects are dead.
-            self.suspects.capture(self.bundle, deferred=True)
+            self._safely("termination", lambda: self.suspects.capture(self.bundle, deferred=True))
             self.timeline.mark("suspects captured")
         if self.isolation is not None:
-            self.isolation.destroy(self.flows)
+            isolation = self.isolation
+            self._safely("isolation", lambda: self._destroy(isolation))
             self.timeline.mark("connections destroyed")
         if ending:
-            self.suspects.kill()
+            self._safely("termination", self.suspects.kill)
             self.timeline.mark("last suspect dead")
+
+    def _destroy(self, isolation: Isolation) -> None:
+        isolation.destroy(self.flows)
 
     def _rest(self) -> None:
         if "snapshot" in self.steps:
@@ -141,6 +171,8 @@ class Containment:
             self.timeline.mark("volatile tier safe")
         if "termination" in self.steps:
             self.suspects.capture_rest(self.bundle)
+
+    def _close(self) -> None:
         self.evidence = evidence_run.describe(self.bundle, self.context)
         self.timeline.mark("evidence closed")
 
@@ -156,8 +188,11 @@ class Containment:
             "reasons": [] if complete else ["the evidence is not complete; steps.snapshot.missing lists what is missing"],
             "not_covered": list(evidence_run.NOT_COVERED),
         }
+        if self.trouble:
+            self.results["snapshot"].update(verdict="partial", reasons=[
+                *strings(self.results["snapshot"]["reasons"]), *("{0}, after the cut: {1}".format(*one) for one in self.trouble)])
         tell(self.work.case, "contain: " + ", ".join(self.steps))
-        return self._merged({"evidence": self.evidence})
+        return self._merged({"evidence": self.evidence} if self.evidence else {})
 
     def _predict(self) -> dict[str, object]:
         """Check mode: what would be cut, killed and taken. Nothing is written."""

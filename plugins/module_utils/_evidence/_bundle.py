@@ -89,7 +89,7 @@ class Bundle:
             room = os.statvfs(self.work.path)
         except OSError as error:
             raise HostError("room in {0} cannot be read: {1}".format(self.work.path, error.strerror)) from error
-        free = room.f_bavail * room.f_frsize
+        free = room.f_bfree * room.f_frsize  # root may use the reserve that a user who fills the disk cannot
         if free < 2 * RESERVE:
             raise HostError(
                 "evidence needs at least {0} MiB free in {1}, where {2} MiB are left".format(

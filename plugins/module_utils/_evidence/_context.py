@@ -57,6 +57,9 @@ class Context:
         self._tables: dict[str, bytes] = {}
         self._reading: _thread.LockType | None = None
         self._owners = owners
+        # Processes whose descriptors were not looked at for want of time, and those of which only a part was.
+        self.unscanned = 0
+        self.cut = 0
         self._descriptors: dict[int, list[tuple[str, str]]] | None = None
 
     @property
@@ -128,6 +131,9 @@ class Context:
             for pid, process in self.processes.items():
                 if process.kernel_thread:
                     continue
+                if self.late():
+                    self.unscanned += 1  # many processes can share one large table of descriptors
+                    continue
                 folder = "{0}/{1}/fd".format(self.proc, pid)
                 first = process.stdio
                 try:
@@ -135,11 +141,12 @@ class Context:
                     if None not in first and os.stat(folder).st_size == len(first):
                         table[pid] = [(str(number), str(what)) for number, what in enumerate(first)]
                         continue
-                    names = os.listdir(folder)[:DESCRIPTORS]
+                    names = os.listdir(folder)
+                    self.cut += len(names) > DESCRIPTORS
                 except OSError:
                     continue
                 found = []
-                for name in names:
+                for name in names[:DESCRIPTORS]:
                     try:
                         found.append((name, readlink(folder + "/" + name)))
                     except OSError:

@@ -77,6 +77,8 @@ def take_sockets(bundle: Bundle, context: Context) -> None:
         tables = read_tables(base)
         records.extend(_records(context, sockets_of(tables), name))
         _raw(bundle, SOCKET_FILES, base + "/net", "[root]/proc/{0}/net/".format(pid), tables)
+    if context.unscanned or context.cut:
+        why = "descriptors of {0} processes were not looked at in time, of {1} in part".format(context.unscanned, context.cut)
     bundle.add_jsonl(FOLDER + "sockets.jsonl", records, "/proc/net", "partial" if why else "complete", why)
     context.counts["sockets"] = len(records)
     context.counts["listening"] = sum(1 for one in records if one["state"] == "LISTEN")

@@ -11,6 +11,7 @@ import threading
 import time
 
 from .._host._files import read_proc
+from .._host._patience import each
 from .._host._processes import parse_stat
 
 TYPE_CHECKING = False
@@ -55,8 +56,10 @@ def record(context: Context, process: Process) -> tuple[dict[str, object], bytes
         "flags": process.flags, "state": process.state, "comm": process.name, "uid": process.uid,
         "kernel_thread": process.kernel_thread, "exe": process.exe, "argv": process.argv,
     }
+    if process.mute:
+        entry["memory"] = "does not answer"
     if not process.kernel_thread:
-        environ = read_proc(base + "environ", ENVIRON)
+        environ = b"" if process.mute else read_proc(base + "environ", ENVIRON)
         entry["environ"] = environ.decode("utf-8", "surrogateescape").split("\0")[: -1 if environ[-1:] == b"\0" else None]
         if len(environ) >= ENVIRON:
             entry["environ_cut_at"] = ENVIRON
@@ -104,11 +107,25 @@ def take_processes(bundle: Bundle, context: Context) -> None:
     stats: list[bytes] = []
     statuses: list[bytes] = []
     why = ""
-    for pid, process in processes.items():
-        if context.late():
+    _scanned = context.descriptors  # here, not by a thread that may be left behind
+
+    def take(process: Process) -> tuple[Process, tuple[dict[str, object], bytes, bytes] | None]:
+        return process, None if context.late() else record(context, process)
+
+    taken, stuck = each(list(processes.values()), take)
+    for process in stuck:
+        process.mute = True
+        taken.append(take(process))
+    mute = sum(1 for process in processes.values() if process.mute)
+    if mute:
+        why = "the memory of {0} processes does not answer".format(mute)
+        context.note("processes whose memory does not answer", count=mute)
+    for process, whole in taken:
+        pid = process.pid
+        if whole is None:
             why = "out of time after {0} of {1} processes".format(len(records), len(processes))
-            break
-        entry, stat, status = record(context, process)
+            continue
+        entry, stat, status = whole
         records.append(entry)
         stats.append(stat)
         statuses.append(b"==> /proc/%d/status <==\n" % pid + status)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 
 from ._files import link, read_proc
+from ._patience import each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ KERNEL_THREAD = 0x00200000
 # What the first look keeps of a command line. The whole of it goes into the evidence.
 ARGV_LIMIT = 131072
 _FIRST_READ = 4096
+_ARGV_TOTAL = 33554432
+_ARGUMENTS = 4096
 _ENVIRON_LIMIT = 262144
 _FIELDS = 20  # of /proc/P/stat after the name, up to and including starttime (proc_pid_stat(5), field 22)
 
@@ -33,12 +36,13 @@ class Process:
 
     pid, ppid, sid, tty, flags: as in proc_pid_stat(5); start: ticks since boot; state: one letter; name: comm;
     exe: what the link says (a deleted file ends in " (deleted)"), None for kernel threads, zombies and the gone;
-    argv: list of arguments, at most 128 KiB of them; uid: effective user; stdio: what descriptors 0 to 2 are.
+    argv: list of arguments, at most 128 KiB of them, the last one with all from the 4,096th on; uid: effective user;
+    stdio: what descriptors 0 to 2 are; threads: how many; mute: its memory (arguments, environment, maps) did not answer.
     """
 
     __slots__ = (
-        "_cwd", "_environ", "argv", "exe", "flags", "name", "pid", "ppid", "root", "sid", "start", "state", "stdio",
-        "tty", "uid",
+        "_cwd", "_environ", "argv", "exe", "flags", "mute", "name", "pid", "ppid", "root", "sid", "start", "state", "stdio",
+        "threads", "tty", "uid",
     )
 
     pid: int
@@ -54,8 +58,16 @@ class Process:
     uid: int
     stdio: tuple[str | None, str | None, str | None]
     root: str
+    threads: int
+    mute: bool
     _cwd: str | None
     _environ: list[str] | None
+
+    def __init__(self) -> None:
+        self.threads = 1
+        self.mute = False
+        self._cwd = None
+        self._environ = None
 
     @property
     def kernel_thread(self) -> bool:
@@ -64,8 +76,8 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it can still run: a zombie or a dead entry cannot."""
-        return self.state not in "ZXx"
+        """Whether it can still run: a dead entry cannot, nor a zombie, unless only its first thread has ended."""
+        return self.state not in "ZXx" or (self.state == "Z" and self.threads > 1)
 
     @property
     def cwd(self) -> str | None:
@@ -78,7 +90,7 @@ class Process:
     def environ(self) -> list[str]:
         """The initial environment, NAME=value each, at most 256 KiB; empty where it cannot be read."""
         if self._environ is None:
-            data = read_proc("{0}/{1}/environ".format(self.root, self.pid), _ENVIRON_LIMIT)
+            data = read_memory(self, "environ", _ENVIRON_LIMIT)
             self._environ = [item for item in data.decode("utf-8", "surrogateescape").split("\0") if item]
         return self._environ
 
@@ -98,7 +110,7 @@ def parse_stat(data: bytes) -> tuple[str, list[bytes]] | None:
     return data[left + 1:right].decode("utf-8", "surrogateescape"), fields
 
 
-def _command_line(path: str) -> list[str]:
+def _command_line(path: str, limit: int) -> list[str]:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
@@ -107,8 +119,8 @@ def _command_line(path: str) -> list[str]:
         data = os.read(handle, _FIRST_READ)
         if len(data) == _FIRST_READ:
             more = data
-            while more and len(data) < ARGV_LIMIT:
-                more = os.read(handle, ARGV_LIMIT - len(data))
+            while more and len(data) < limit:
+                more = os.read(handle, limit - len(data))
                 data += more
     except OSError:
         return []
@@ -117,11 +129,23 @@ def _command_line(path: str) -> list[str]:
     if not data:
         return []
     # The terminating zero goes; arguments that are empty stay.
-    return data[:-1 if data.endswith(b"\0") else None].decode("utf-8", "surrogateescape").split("\0")
+    return data[:-1 if data.endswith(b"\0") else None].decode("utf-8", "surrogateescape").split("\0", _ARGUMENTS - 1)
 
 
-def read_process(pid: int, root: str = "/proc") -> Process | None:
-    """One process, or None where it is gone."""
+def _task(base: str) -> str:
+    """Where to read a process whose first thread has ended: the folder of a thread that lives, or `base` where there is none."""
+    try:
+        threads = os.listdir(base + "/task")
+    except OSError:
+        return base
+    for thread in threads:
+        if link("{0}/task/{1}/exe".format(base, thread)) is not None:
+            return "{0}/task/{1}".format(base, thread)
+    return base
+
+
+def _read(pid: int, root: str, memory: bool = True, limit: int = ARGV_LIMIT) -> Process | None:
+    """One process, or None where it is gone. `memory`: read its arguments too, which may hang; `limit`: bytes of them."""
     base = "{0}/{1}".format(root, pid)
     try:
         handle = os.open(base + "/stat", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -146,9 +170,9 @@ def read_process(pid: int, root: str = "/proc") -> Process | None:
     process.sid = int(fields[3])
     process.tty = int(fields[4])
     process.flags = flags = int(fields[6])
+    process.threads = int(fields[17])
     process.start = int(fields[19])
-    process._cwd = None
-    process._environ = None
+    process.mute = not memory
     process.exe = None
     process.argv = []
     process.stdio = (None, None, None)
@@ -159,25 +183,49 @@ def read_process(pid: int, root: str = "/proc") -> Process | None:
         return None
     if flags & KERNEL_THREAD:
         return process
+    if process.state == "Z" and process.threads > 1:
+        base = _task(base)
     # A process that claims no image may still have arguments: the two are read apart.
     process.exe = link(base + "/exe")
-    process.argv = _command_line(base + "/cmdline")
+    if memory:
+        process.argv = _command_line(base + "/cmdline", limit)
     process.stdio = (link(base + "/fd/0"), link(base + "/fd/1"), link(base + "/fd/2"))
     return process
+
+
+def read_process(pid: int, root: str = "/proc") -> Process | None:
+    """One process, or None where it is gone."""
+    found, stuck = each([pid], lambda number: _read(number, root))
+    return _read(pid, root, False) if stuck else found[0]
+
+
+def read_memory(process: Process, name: str, limit: int) -> bytes:
+    """`cmdline`, `environ` or `maps` of a process, at most `limit` bytes; empty where it does not answer, now or before."""
+    if process.mute:
+        return b""
+    found, stuck = each(["{0}/{1}/{2}".format(process.root, process.pid, name)], lambda path: read_proc(path, limit))
+    process.mute = bool(stuck)
+    return b"" if stuck else found[0]
 
 
 def first_look(root: str = "/proc") -> dict[int, Process]:
     """All processes by their number: about 50 microseconds each, no maps, no full scan of descriptors.
 
-    What goes away while we look is left out; what comes is seen by the next look.
+    What goes away while we look is left out; what comes is seen by the next look. Arguments beyond 32 MiB in all are kept with
+    4 KiB a process: thousands of processes can share the pages of one long list, but we would hold it thousands of times.
     """
-    table: dict[int, Process] = {}
-    for name in os.listdir(root):
-        if name.isdigit() and name.isascii():
-            process = read_process(int(name), root)
-            if process is not None:
-                table[process.pid] = process
-    return table
+    left = _ARGV_TOTAL
+
+    def look(pid: int) -> Process | None:
+        nonlocal left
+        process = _read(pid, root, True, ARGV_LIMIT if left > 0 else _FIRST_READ)
+        if process is not None:
+            left -= sum(map(len, process.argv))
+        return process
+
+    found, stuck = each([int(name) for name in os.listdir(root) if name.isdigit() and name.isascii()], look)
+    found += [_read(pid, root, False) for pid in stuck]
+    return {process.pid: process for process in found if process is not None}
 
 
 def ancestors(processes: Mapping[int, Process], pid: int) -> list[int]:
@@ -198,7 +246,10 @@ def same(process: Process, root: str = "/proc") -> bool:
     parsed = parse_stat(read_proc("{0}/{1}/stat".format(root, process.pid), _FIRST_READ))
     if parsed is None or int(parsed[1][19]) != process.start:
         return False
-    return link("{0}/{1}/exe".format(root, process.pid)) == process.exe
+    base = "{0}/{1}".format(root, process.pid)
+    if parsed[1][0] == b"Z" and int(parsed[1][17]) > 1:
+        base = _task(base)
+    return link(base + "/exe") == process.exe
 
 
 def now(process: Process, root: str = "/proc") -> str | None:
@@ -206,4 +257,9 @@ def now(process: Process, root: str = "/proc") -> str | None:
     parsed = parse_stat(read_proc("{0}/{1}/stat".format(root, process.pid), _FIRST_READ))
     if parsed is None or int(parsed[1][19]) != process.start:
         return None
-    return parsed[1][0].decode("ascii", "replace")
+    state = parsed[1][0].decode("ascii", "replace")
+    # Only its first thread has ended: the state of the others is asked of one of them.
+    if state == "Z" and int(parsed[1][17]) > 1:
+        other = parse_stat(read_proc(_task("{0}/{1}".format(root, process.pid)) + "/stat", _FIRST_READ))
+        return other[1][0].decode("ascii", "replace") if other is not None else state
+    return state

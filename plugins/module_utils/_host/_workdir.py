@@ -13,7 +13,9 @@ import stat
 from .._errors import HostError, OptionError
 from ._files import read_regular
 
-ROOT = "/var/lib/firebreak"
+# The second one, in memory, is for a host whose disk is full or read-only: any user may fill a disk, and shall not be safe for it.
+ROOTS = ("/var/lib/firebreak", "/run/firebreak")
+_ROOM = 134217728
 _STATE_LIMIT = 16777216
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
@@ -38,15 +40,36 @@ def _private_folder(path: str) -> None:
         os.chmod(path, 0o700)
 
 
+def _room(root: str) -> int:
+    """Bytes that root may still write there; 0 where it is read-only, or where the folder is somebody else's."""
+    path = root
+    try:
+        while not os.path.lexists(path):
+            path = os.path.dirname(path)
+        entry, room = os.lstat(path), os.statvfs(path)
+    except OSError:
+        return 0
+    if not stat.S_ISDIR(entry.st_mode) or entry.st_uid != os.geteuid() or room.f_flag & os.ST_RDONLY:
+        return 0
+    return room.f_bfree * room.f_frsize
+
+
+def root_of(case: str, roots: tuple[str, ...] = ROOTS) -> str:
+    """Where the folder of a case lies, or is to lie."""
+    there = [root for root in roots if os.path.isdir(os.path.join(root, case))]
+    return (there or [root for root in roots if _room(root) >= _ROOM] or list(roots))[0]
+
+
 class Workdir:
-    """`<root>/<case>/`, mode 0700, with `state.json` written whole or not at all.
+    """`<root>/<case>/`, mode 0700, with `state.json` written whole or not at all; `root` is chosen where none is given.
 
     In check mode nothing is made: `read()` answers what is there, `update()` is refused.
     """
 
-    def __init__(self, case: str, root: str = ROOT, writable: bool = True) -> None:
+    def __init__(self, case: str, root: str | None = None, writable: bool = True) -> None:
         self.case = check_case(case)
-        self.root = root
+        self.roots = ROOTS if root is None else (root,)
+        self.root = root = root_of(case, self.roots)
         self.path = os.path.join(root, case)
         self.writable = writable
 
@@ -86,7 +109,10 @@ class Workdir:
                 state.pop(key, None)
             else:
                 state[key] = value
-        self.write("state.json", json.dumps(state).encode("ascii"))
+        data = json.dumps(state).encode("ascii")
+        if len(data) > _STATE_LIMIT:  # what cannot be read back must not take the place of what can
+            raise HostError("{0} would grow beyond {1} bytes".format(self.file("state.json"), _STATE_LIMIT))
+        self.write("state.json", data)
 
     def write(self, name: str, data: bytes) -> str:
         """Write a file of the folder, mode 0600, synced, by replacement. Its path."""
@@ -112,12 +138,20 @@ class Workdir:
         return path
 
 
-def cases(root: str = ROOT) -> list[str]:
-    """The cases that have a work folder on this host, sorted."""
-    try:
-        return sorted(name for name in os.listdir(root) if set(name) <= _ALLOWED)
-    except OSError:
-        return []
+def siblings(work: Workdir) -> list[tuple[str, dict[str, object]]]:
+    """The other cases that have a work folder on this host, and their states; what cannot be read is left out."""
+    found = []
+    for root in work.roots:
+        try:
+            names = sorted(name for name in os.listdir(root) if set(name) <= _ALLOWED and name != work.case)
+        except OSError:
+            continue
+        for name in names:
+            try:
+                found.append((name, Workdir(name, root, writable=False).read()))
+            except (HostError, OptionError):
+                continue
+    return found
 
 
 # What a release takes away, by its key in state.json.
@@ -126,12 +160,7 @@ _TO_RELEASE = ("isolation", "frozen", "disabled")
 
 def elsewhere(work: Workdir) -> list[str]:
     """For a case that this host never had: a sentence on each other case that something here would have to be released for."""
-    found = []
-    for case in cases(work.root) if not os.path.isdir(work.path) else []:
-        try:
-            state = Workdir(case, work.root, writable=False).read()
-        except (HostError, OptionError):
-            continue
-        if any(state.get(key) for key in _TO_RELEASE):
-            found.append("nothing on this host belongs to case {0}, but something does to case {1}: was that meant?".format(work.case, case))
-    return found
+    if os.path.isdir(work.path):
+        return []
+    return ["nothing on this host belongs to case {0}, but something does to case {1}: was that meant?".format(work.case, case)
+            for case, state in siblings(work) if any(state.get(key) for key in _TO_RELEASE)]

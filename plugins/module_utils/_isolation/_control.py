@@ -11,10 +11,10 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from .._errors import HostError, OptionError
+from .._errors import HostError
 from .._host._sock_diag import destroy
 from .._host._sockets import own_addresses, read_sockets
-from .._host._workdir import Workdir, cases
+from .._host._workdir import Workdir, siblings
 from . import _backends
 from ._policy import Plan, from_dict
 from ._rollback import Rollback, disarm, sweep
@@ -87,15 +87,8 @@ class Isolation:
 
     def _recorded(self) -> list[object]:
         """The backends that the work folders of this host speak of."""
-        found = []
-        for case in cases(self.work.root):
-            try:
-                state = Workdir(case, self.work.root, writable=False).read().get("isolation")
-            except (HostError, OptionError):
-                continue
-            if isinstance(state, dict):
-                found.append(state.get("backend"))
-        return found
+        states = [self.state, *(state.get("isolation") for _case, state in siblings(self.work))]
+        return [state.get("backend") for state in states if isinstance(state, dict)]
 
     def inspect(self) -> None:
         """Read what is in force and what should be. On a host that is not isolated nothing is waited for."""
@@ -186,7 +179,12 @@ class Isolation:
         rollback.ready()
         self.state.update(timer=rollback.kind, handle=rollback.handle)
         try:
+            # What came before the cut may have taken longer than the way back waits: without it there is no cut.
+            if not rollback.armed:
+                raise HostError("rollback: it fired before the cut was made, as reading the host took too long; nothing is in force")
             engine.load(self._rules)
+            if not rollback.armed:
+                raise HostError("rollback: it fired while the cut was made; nothing is in force")
         except HostError:
             self._perform(self.state["back"])
             disarm(self.work, rollback.token, rollback.kind, rollback.handle, self.root)

@@ -93,6 +93,11 @@ class Rollback:
             raise HostError("rollback: the process that would undo the isolation did not start; nothing was changed")
         self.handle = [pid, start]
 
+    @property
+    def armed(self) -> bool:
+        """Whether nobody has decided yet: neither a confirmation nor the undoing."""
+        return os.path.exists(self.work.file("armed-" + self.token))
+
     def ready(self) -> None:
         """Wait until the way back is armed for sure. Raises HostError where it cannot be."""
         if self._starting is None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import pytest
 from ansible_collections.firebreak.response.plugins.module_utils._host import _processes as table
@@ -53,7 +54,49 @@ def test_a_stat_that_is_none_is_no_process(tmp_path, stat):
 
 def test_two_megabytes_of_arguments_are_cut(tmp_path):
     make(tmp_path, 7, argv=b"a\x00" * 1000000)
-    assert len(table.first_look(str(tmp_path))[7].argv) == table.ARGV_LIMIT // 2
+    argv = table.first_look(str(tmp_path))[7].argv
+    assert len(argv) == 4096 and len("\0".join(argv)) == table.ARGV_LIMIT - 1
+
+
+def test_arguments_of_thousands_of_processes_do_not_fill_our_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "_ARGV_TOTAL", 300000)
+    for pid in range(10, 30):
+        make(tmp_path, pid, argv=b"a" * 2000000)
+    sizes = [len(one.argv[0]) for one in table.first_look(str(tmp_path)).values()]
+    assert len(sizes) == 20 and sizes.count(table.ARGV_LIMIT) == 3 and sizes.count(4096) == 17
+
+
+def test_a_process_lives_on_when_only_its_first_thread_has_ended(tmp_path):
+    folder = make(tmp_path, 7, state=b"Z", exe="", argv=b"")
+    stat = (folder / "stat").read_bytes().split(b" ")
+    stat[-32 - 1] = b"2"  # num_threads
+    (folder / "stat").write_bytes(b" ".join(stat))
+    (folder / "task" / "7").mkdir(parents=True)
+    thread = make(folder / "task", 9, state=b"S", argv=b"[kworker/0:9]\x00/dev/tcp/\x00")
+    assert thread.exists()
+    one = table.first_look(str(tmp_path))[7]
+    assert (one.state, one.threads, one.alive, one.exe) == ("Z", 2, True, "/usr/bin/sleep")
+    assert one.argv == ["[kworker/0:9]", "/dev/tcp/"]
+    assert table.now(one, str(tmp_path)) == "S" and table.same(one, str(tmp_path))
+
+
+def test_a_process_whose_arguments_hang_is_there_without_them(tmp_path, monkeypatch):
+    make(tmp_path, 7)
+    make(tmp_path, 8, argv=b"sleep\x0061\x00")
+    wake, read = threading.Event(), table._command_line
+
+    def hang(path, limit):
+        if "/7/" in path:
+            wake.wait(30)
+        return read(path, limit)
+
+    monkeypatch.setattr(table, "_command_line", hang)
+    found = table.first_look(str(tmp_path))
+    alone = table.read_process(7, str(tmp_path))
+    wake.set()
+    assert found[8].argv == ["sleep", "61"] and not found[8].mute
+    assert found[7].mute and found[7].argv == [] and found[7].exe == "/usr/bin/sleep" and found[7].environ == []
+    assert alone is not None and alone.mute
 
 
 def test_empty_arguments_stay_where_they_are(tmp_path):
