@@ -32,11 +32,20 @@ _INTERPRETERS = SHELLS | frozenset(
     ("python", "pypy", "perl", "ruby", "php", "node", "nodejs", "lua", "luajit", "tclsh", "expect", "gawk", "mawk", "awk", "ld-linux",
      "ld-musl", "ld")
 )
-# Options after which an interpreter takes code, not a file.
-_CODE = {"python": ("-c", "-m"), "pypy": ("-c", "-m"), "perl": ("-e", "-E"), "ruby": ("-e",), "php": ("-r",), "node": ("-e", "-p"),
-         "nodejs": ("-e", "-p"), "lua": ("-e",), "luajit": ("-e",)}
+_AWK = frozenset(("gawk", "mawk", "awk"))
+# How an option begins after which an interpreter takes code, a module or its input, not a file. Everybody may write what he likes
+# into his arguments: a path that is no script must not be taken for one, for what names it is kin and is kept from starting.
+_CODE = {name: re.compile(pattern) for names, pattern in (
+    (SHELLS, r"-[A-Za-z]*[cs]|--command"), (("python", "pypy"), r"-[bBdEhiIOPqsSuvVx]*[cm]"), (("perl",), r"-[acflnpsStTuUwWX0-9]*[eE]"),
+    (("ruby",), r"-[aclnpsSvwd0-9]*e"), (("php",), r"-[nq]*[rRBE]|--(run|process-begin|process-code|process-end)?$"),
+    (("node", "nodejs"), r"-[pi]*[ep]|--(eval|print)"), (("lua", "luajit"), r"-[iEvW]*e"), (("expect",), r"-[bdDinN]*c"),
+) for name in names}
 # Options whose value is the next argument.
-_VALUED = frozenset(("-W", "-X", "-O", "+O", "-o", "+o", "--rcfile", "--init-file", "-r", "--require", "--library-path", "--preload"))
+_VALUED = {name: frozenset(options) for names, options in (
+    (SHELLS, ("--rcfile", "--init-file")), (("python", "pypy"), ("-W", "-X", "--check-hash-based-pycs")), (("perl",), ("-I",)),
+    (("ruby",), ("-r", "-I", "-C", "-E")), (("php",), ("-c", "-d", "-t", "-z")), (("node", "nodejs"), ("-r", "--require", "--import")),
+    (("lua", "luajit"), ("-l",)), (("ld-linux", "ld-musl", "ld"), ("--library-path", "--preload", "--argv0", "--audit", "--inhibit-rpath")),
+) for name in names}
 # What kernel threads are called (ps shows them in brackets); the first argument of no ordinary program looks so.
 _BRACKETS = re.compile(r"\[[A-Za-z0-9_/:.@+\-]{2,}\]")
 _THREADS = re.compile(
@@ -74,22 +83,34 @@ def system(path: str) -> bool:
 
 
 def script_of(process: Process) -> str:
-    """The file that an interpreter runs, absolute; "" where it runs code from its command line or its input."""
+    """The file that an interpreter says it runs, absolute; "" where it runs code from its command line or its input.
+
+    Only what the arguments say, which the process itself has written: `Finding.paths` looks whether the file can be its own.
+    """
     base = basename_of(image_of(process))
     if base not in _INTERPRETERS:
         return ""
-    code = _CODE.get(base, ())
-    skip = False
-    for argument in process.argv[1:64]:
+    shell = base in SHELLS
+    code = _CODE.get(base)
+    valued = _VALUED.get(base, frozenset())
+    arguments = process.argv[1:64]
+    if base in _AWK:  # the first operand is the program itself
+        arguments = arguments[arguments.index("-f") + 1:] if "-f" in arguments else []
+    skip = options_end = False
+    for argument in arguments:
         if skip:
             skip = False
-        elif argument in code or (base in SHELLS and argument[:1] == "-" and argument[1:2] != "-" and "c" in argument[1:]):
-            return ""
-        elif argument in _VALUED:
-            skip = True
-        elif argument[:1] not in "-+":
-            if base == "busybox" and "/" not in argument and argument in SHELLS:
-                continue
+        elif not argument or (argument == "-" and not shell):
+            return ""  # no file, and the standard input; what follows are the program's own arguments
+        elif argument[0] in "-+" and not options_end:
+            if code is not None and code.match(argument):
+                return ""
+            # To a shell a single hyphen is what two are to others.
+            options_end = argument in ("-", "--")
+            skip = argument in valued or (shell and argument[1:2] != "-" and argument[-1] in "oO")
+        elif base == "busybox" and "/" not in argument and argument in SHELLS:
+            continue
+        else:
             return argument if argument.startswith("/") else os.path.normpath(os.path.join(process.cwd or "/", argument))
     return ""
 
@@ -219,7 +240,8 @@ def _tracer(process: Process, world: World) -> str:
         return ""
     other = world.processes.get(int(pid))
     image = image_of(other) if other is not None else link("{0}/{1}/exe".format(world.root, int(pid)))
-    return basename_of(image or "") or "unknown"
+    # A debugger is one that lies where packages put it; of any other program the whole path is told.
+    return (basename_of(image) if system(image) else image) if image else "unknown"
 
 
 def _preload(process: Process, _world: World) -> bool:

@@ -48,7 +48,7 @@ FIELDS = {
     "network_socket": "holds such a connection, or a UDP or raw socket that is not bound to loopback",
     "preload": "LD_PRELOAD or LD_AUDIT in the environment",
     "packet_socket": "holds a packet or raw socket",
-    "tracer": "Basename of the tracer, empty where there is none",
+    "tracer": "Basename of the tracer, its whole path where that lies elsewhere than packages put programs, empty where there is none",
 }
 GRADES = ("strong", "medium", "weak")
 FAMILIES = ("origin", "identity", "network", "behaviour", "hiding")

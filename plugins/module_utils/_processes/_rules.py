@@ -35,6 +35,9 @@ _POOL = [
     "nicehash.com", "xmrpool.", "c3pool.",
 ]
 
+# Where packages, snaps and the distributions of Kubernetes put container runtimes: folders that only root can write.
+_RUNTIMES = ["/usr/", "/bin/", "/sbin/", "/snap/", "/var/lib/rancher/", "/var/lib/k0s/"]
+
 RULES: list[Rule] = [
     _rule(
         "deleted-program", "strong", "hiding", "T1070.004", "runs from a file that was deleted from a folder where anyone may write",
@@ -59,12 +62,15 @@ RULES: list[Rule] = [
             "runtime": {
                 "Image|startswith": ["/memfd:runc_cloned:", "/memfd:crun", "/memfd:conmon"],
                 "ParentBasename": ["runc", "crun", "conmon", "containerd-shim", "containerd-shim-runc-v", "dockerd", "podman"],
+                "ParentImage|startswith": _RUNTIMES,
             },
-            "manager": {"Image|startswith": "/memfd:systemd-executor", "ParentImage|endswith": "/systemd/systemd"},
+            "manager": {
+                "Image|startswith": "/memfd:systemd-executor", "ParentImage": ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"],
+            },
             "condition": "memory and not runtime and not manager",
         },
-        {"Image": "/memfd:x", "memfd": True, "ParentBasename": "bash"},
-        {"Image": "/memfd:runc_cloned:/proc/self/exe", "memfd": True, "ParentBasename": "conmon"},
+        {"Image": "/memfd:runc_cloned:/proc/self/exe", "memfd": True, "ParentBasename": "podman", "ParentImage": "/tmp/podman"},
+        {"Image": "/memfd:runc_cloned:/proc/self/exe", "memfd": True, "ParentBasename": "conmon", "ParentImage": "/usr/bin/conmon"},
     ),
     _rule(
         "writable-folder-program", "medium", "origin", "T1036.005", "its program lies in a folder where anyone may write",

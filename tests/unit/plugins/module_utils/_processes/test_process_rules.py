@@ -11,6 +11,8 @@ import random
 import re
 
 import pytest
+from ansible_collections.firebreak.response.plugins.module_utils._host._processes import Process
+from ansible_collections.firebreak.response.plugins.module_utils._processes import _facts
 from ansible_collections.firebreak.response.plugins.module_utils._processes import _match as match
 from ansible_collections.firebreak.response.plugins.module_utils._processes._facts import CHEAP, Facts
 from ansible_collections.firebreak.response.plugins.module_utils._processes._rules import RULES
@@ -66,6 +68,33 @@ def test_an_unknown_grade_or_family_is_an_error(key):
     rule[key] = "other"
     with pytest.raises(match.RuleError):
         match.compile_rule(rule)
+
+
+@pytest.mark.parametrize(
+    ("sample", "hit"),
+    [
+        ({"Image": "/memfd:runc_cloned:/proc/self/exe", "ParentBasename": "podman", "ParentImage": "/tmp/podman"}, True),
+        ({"Image": "/memfd:runc_cloned:/proc/self/exe", "ParentBasename": "podman", "ParentImage": "/usr/bin/podman"}, False),
+        ({"Image": "/memfd:runc_cloned:/proc/self/exe", "ParentBasename": "bash", "ParentImage": "/usr/bin/bash"}, True),
+        ({"Image": "/memfd:runc_cloned:/proc/self/exe", "ParentBasename": "containerd-shim-runc-v",
+          "ParentImage": "/var/lib/rancher/k3s/data/1/bin/containerd-shim-runc-v2"}, False),
+        ({"Image": "/memfd:systemd-executor", "ParentBasename": "systemd", "ParentImage": "/tmp/systemd/systemd"}, True),
+        ({"Image": "/memfd:systemd-executor", "ParentBasename": "systemd", "ParentImage": "/usr/lib/systemd/systemd"}, False),
+    ],
+)
+def test_a_program_in_memory_is_excused_by_where_its_parent_lies_not_by_its_name(sample, hit):
+    names = [RULES[number]["id"] for number in match.RuleSet(RULES, CHEAP).hits(Facts(dict(sample, memfd=True)))]
+    assert ("memory-program" in names) is hit
+
+
+def test_a_debugger_that_lies_elsewhere_is_none(monkeypatch):
+    monkeypatch.setattr(_facts, "read_proc", lambda path, limit: b"Name:\tx\nTracerPid:\t7\n")
+    for exe, told in (("/usr/bin/gdb", "gdb"), ("/tmp/gdb", "/tmp/gdb")):
+        tracer = Process()
+        tracer.exe = exe
+        victim = Process()
+        victim.pid, victim.root = 8, "/proc"
+        assert _facts._tracer(victim, _facts.World({7: tracer})) == told
 
 
 def reference(detection, facts):
