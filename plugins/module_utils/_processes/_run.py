@@ -35,7 +35,8 @@ NOT_COVERED = [
     "cron scripts in /etc/cron.hourly and its like, and entries that reach a program by another name than its path",
     "cgroup freezer and cgroup.kill",
     "memory of processes",
-    "a deadline for frozen processes: they stay stopped until they are released",
+    "a deadline for frozen processes: they stay stopped until they are released, or until another process of the same user, or root, lets"
+    " them go on (kill -CONT); the second look says which run again",
 ]
 _AUTONOMY = {"reported": REPORT, "frozen": FREEZE, "terminated": TERMINATE}
 # The longest wait for the second look, in seconds; the controller says the same before it connects. Cron needs more than 60.
