@@ -26,6 +26,9 @@ STOPPED = "Tt"
 _ROUNDS = 50
 _SECONDS = 2.0
 _WAIT = 0.25
+# state.json must stay readable: so many processes are stopped for a case at most, and the first of them have their names in it.
+_MOST = 50000
+_NAMED = 5000
 
 
 def entries_of(state: dict[str, object], key: str) -> list[dict[str, object]]:
@@ -70,8 +73,7 @@ def freeze(suspects: Suspects, work: Workdir) -> int:
             else:
                 running.append(one)
         if running:
-            _record(work, running)
-            count += _stop(suspects, running)
+            count += _stop(suspects, _record(work, running))
         if not suspects.newcomers() and not any(not one.frozen and not one.outcome for one in suspects.targets):
             return count
         if time.monotonic() > end:
@@ -80,14 +82,22 @@ def freeze(suspects: Suspects, work: Workdir) -> int:
     return count
 
 
-def _record(work: Workdir, findings: list[Finding]) -> None:
-    """Write down who is about to be stopped: whoever undoes this needs number and start time."""
+def _record(work: Workdir, findings: list[Finding]) -> list[Finding]:
+    """Write down who is about to be stopped: whoever undoes this needs number and start time. Who has been written down, all or the first."""
     frozen = entries_of(work.read(), "frozen")
     there = {(one["pid"], one.get("start")) for one in frozen}
+    recorded = []
     for one in findings:
         if (one.process.pid, one.process.start) not in there:
-            frozen.append({"pid": one.process.pid, "start": one.process.start, "name": printable(one.process.name, 64)})
+            if len(frozen) >= _MOST:
+                continue  # left running, which the result says
+            entry: dict[str, object] = {"pid": one.process.pid, "start": one.process.start}
+            if len(frozen) < _NAMED:
+                entry["name"] = printable(one.process.name, 64)
+            frozen.append(entry)
+        recorded.append(one)
     work.update(frozen=frozen)
+    return recorded
 
 
 def _stop(suspects: Suspects, findings: list[Finding]) -> int:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -25,7 +26,33 @@ if TYPE_CHECKING:
 _SECONDS = 2.0
 # Open handles at a time, below the usual limit of 1024 descriptors.
 _BATCH = 400
+# How many of the ended are kept in state.json, and how many bytes they may take there: it must stay readable whatever they are called.
 _KEPT = 2000
+_KEPT_BYTES = 2097152
+
+
+def bounded(entries: list[dict[str, object]], limit: int = _KEPT_BYTES) -> list[dict[str, object]]:
+    """The last entries, all with number and start time; the texts of those with the longest only as far as there is room.
+
+    A path that another entry names too is written once: the second look asks for all of them together.
+    """
+    entries = entries[-_KEPT:]
+    bare: list[dict[str, object]] = [{key: one[key] for key in ("pid", "start") if key in one} for one in entries]
+    left = limit - len(json.dumps(bare))
+    seen: set[str] = set()
+    kept: dict[int, dict[str, object]] = {}
+    for at in sorted(range(len(entries)), key=lambda number: len(json.dumps(entries[number]))):
+        one = dict(entries[at])
+        listed = one.get("paths")
+        if not isinstance(listed, list):
+            continue  # shortened by an earlier run
+        one["paths"] = paths = [path for path in listed if isinstance(path, str) and path not in seen]
+        size = len(json.dumps(one)) - len(json.dumps(bare[at]))
+        if size <= left:
+            left -= size
+            seen.update(paths)
+            kept[at] = one
+    return [kept.get(at, one) for at, one in enumerate(bare)]
 
 
 def remember(work: Workdir, findings: list[Finding]) -> None:
@@ -36,7 +63,7 @@ def remember(work: Workdir, findings: list[Finding]) -> None:
             "pid": one.process.pid, "start": one.process.start, "name": printable(one.process.name, 64),
             "exe": printable(one.process.exe or ""), "paths": one.paths,
         })
-    work.update(terminated=ended[-_KEPT:], ended_at=time.clock_gettime(time.CLOCK_BOOTTIME))
+    work.update(terminated=bounded(ended), ended_at=time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 def forget_dead(work: Workdir, findings: list[Finding]) -> None:

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
     from .._host._processes import Process
 
-# Programs without which the host, its log or the way in is lost. They count only from where packages put them.
-_INFRASTRUCTURE = frozenset(
-    ("init", "sshd", "sshd-session", "sshd-auth", "dropbear", "dbus-daemon", "dbus-broker", "dbus-broker-launch", "auditd", "cron", "crond",
-     "rsyslogd", "syslog-ng", "agetty", "login", "sudo", "su", "udevd", "containerd", "containerd-shim", "containerd-shim-runc-v",
-     "dockerd", "docker-proxy", "conmon", "crio", "kubelet", "podman", "runc", "crun", "NetworkManager", "chronyd", "polkitd", "sssd",
-     "dhclient", "dhcpcd")
+# Programs without which the host, its log or the way in is lost. They count only from where packages put them, and only as root:
+# any user can start a system program with a library of his own in it.
+_OF_ROOT = frozenset(
+    ("init", "sshd", "sshd-session", "dropbear", "auditd", "cron", "crond", "syslog-ng", "agetty", "login", "sudo", "su", "udevd", "containerd",
+     "containerd-shim", "containerd-shim-runc-v", "dockerd", "docker-proxy", "conmon", "crio", "kubelet", "podman", "runc", "crun",
+     "NetworkManager", "dhclient")
 )
+# Those that packages also run under an account of their own, as they do most of what is called systemd-something.
+_OF_ACCOUNTS = frozenset(("sshd-auth", "dbus-daemon", "dbus-broker", "dbus-broker-launch", "rsyslogd", "chronyd", "polkitd", "sssd", "dhcpcd"))
+# The first number that is a person's (login.defs(5), UID_MIN).
+_PEOPLE = 1000
 _UNIT_KINDS = (".service", ".scope", ".slice", ".socket", ".mount")
 _SERVERS = ("sshd", "dropbear")
 
@@ -63,6 +67,26 @@ def units_of(process: Process) -> list[str]:
     return found
 
 
+def managed_units(process: Process) -> list[str]:
+    """The units of the system's manager that hold the process: its slices and the unit directly below them, outermost first.
+
+    What lies further below is named by whom the unit was handed to, and all of user.slice by its user: neither can make himself
+    a critical service by a name.
+    """
+    text = read_proc("{0}/{1}/cgroup".format(process.root, process.pid), 16384).decode("utf-8", "surrogateescape")
+    found: list[str] = []
+    for line in text.splitlines():
+        parts = line.split(":", 2)[-1].split("/")[1:]
+        if not parts or not parts[0].endswith(".slice") or parts[0] == "user.slice":
+            continue
+        for part in parts:
+            if part.endswith(_UNIT_KINDS) and part not in found:
+                found.append(part)
+            if not part.endswith(".slice"):
+                break
+    return found
+
+
 class Never:
     """Decides who is spared. `own`: our process and its ancestors; nothing spares them from being spared."""
 
@@ -86,17 +110,18 @@ class Never:
         if self.own_pid in ancestors(self.processes, process.pid):
             return "started by this run"
         if self.critical:
-            unit = next((unit for unit in units_of(process) if unit in self.critical), None)
+            unit = next((unit for unit in managed_units(process) if unit in self.critical), None)
             if unit is not None:
                 return "critical service"
         image = image_of(process)
         base = basename_of(image)
-        if base in _SERVERS and process.ppid in (0, 1) and system(image) and genuine(process):
+        if base in _SERVERS and process.uid == 0 and process.ppid in (0, 1) and system(image) and genuine(process):
             return "the SSH server"
         if named:
             return None
         if image in self.spare and genuine(process):
             return "on the list of spared programs"
-        if (base in _INFRASTRUCTURE or base.startswith("systemd")) and system(image) and genuine(process):
+        limit = 1 if base in _OF_ROOT else _PEOPLE if base in _OF_ACCOUNTS or base.startswith("systemd") else 0
+        if process.uid < limit and system(image) and genuine(process):
             return "part of the system"
         return None

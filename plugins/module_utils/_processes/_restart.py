@@ -10,6 +10,7 @@ The files are written in place, so that owner, mode, attributes and hard links s
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 
@@ -29,6 +30,8 @@ _FILES = ("etc/crontab", "etc/anacrontab")
 _FOLDERS = ("etc/cron.d", "var/spool/cron/crontabs", "var/spool/cron")
 _LIMIT = 1048576
 _MOST = 1000
+# Bytes of lines in state.json, of all tables: it must stay readable whatever users write into theirs. The copies have all of them.
+_SHOWN_BYTES = 1048576
 _MARK = b"#firebreak "
 
 
@@ -153,7 +156,9 @@ def _disable(work: Workdir, entry: Entry) -> str:
                    "mode": stat.st_mode & 0o7777, "uid": stat.st_uid, "gid": stat.st_gid}
         records.append(earlier)
     earlier["written"] = hashlib.sha256(new).hexdigest()
-    earlier["lines"] = [printable(text) for text in entry.texts[:20]]
+    lines = [printable(text) for text in entry.texts[:20]]
+    taken = sum(len(json.dumps(one.get("lines"))) for one in records if one is not earlier)
+    earlier["lines"] = lines if taken + len(json.dumps(lines)) <= _SHOWN_BYTES else []
     work.update(disabled=records)
     why = _write(entry.file, entry.data, new)
     if why:

@@ -186,7 +186,7 @@ class Suspects:
 
     def restarts(self) -> list[Entry]:
         """Cron entries that would start again what is to end."""
-        paths = {path for one in self.findings if one.action == TERMINATE for path in one.paths}
+        paths = {path for one in self.findings if one.action == TERMINATE for path in one.cron_paths}
         if not paths:
             return []
         from ._restart import find_entries

@@ -6,13 +6,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 from ansible_collections.firebreak.response.plugins.module_utils._host._processes import KERNEL_THREAD, Process
 from ansible_collections.firebreak.response.plugins.module_utils._host._sockets import Socket
+from ansible_collections.firebreak.response.plugins.module_utils._host._workdir import Workdir
 from ansible_collections.firebreak.response.plugins.module_utils._processes import _decide as decide
 from ansible_collections.firebreak.response.plugins.module_utils._processes import _facts as facts
+from ansible_collections.firebreak.response.plugins.module_utils._processes import _freeze as freeze
+from ansible_collections.firebreak.response.plugins.module_utils._processes import _kill as kill
 from ansible_collections.firebreak.response.plugins.module_utils._processes import _report as report
 from ansible_collections.firebreak.response.plugins.module_utils._processes._suspects import Suspects
 
@@ -35,12 +39,12 @@ class Host:
         self.add("/usr/bin/sudo", ["sudo", "-H", "python3"], pid=820, ppid=810)
         self.add("/usr/bin/python3.11", ["python3", "/tmp/ansible-tmp-1/AnsiballZ.py"], pid=RESPONDER, ppid=820)
 
-    def add(self, exe, argv, ppid=1, pid=0, name=None, tty=0, sid=0, stdio=("/dev/null",) * 3, flags=0, environ=b"", fds=(), cgroup=b"", state="S"):
+    def add(self, exe, argv, ppid=1, pid=0, name=None, tty=0, sid=0, stdio=("/dev/null",) * 3, flags=0, environ=b"", fds=(), cgroup=b"", state="S", uid=0):
         self.next += 1
         one = Process()
         one.root, one.pid, one.ppid = str(self.root), pid or self.next, ppid
         one.start, one.sid, one.tty, one.flags, one.state = self.next, sid or one.pid, tty, flags, state
-        one.exe, one.argv, one.uid, one.stdio = exe, argv, 0, stdio
+        one.exe, one.argv, one.uid, one.stdio = exe, argv, uid, stdio
         one.name = name if name is not None else facts.image_of(one).rpartition("/")[2][:15]
         one._cwd, one._environ = "/", None
         folder = self.root / str(one.pid)
@@ -256,13 +260,180 @@ def test_what_is_outside(address, is_outside):
     ("exe", "argv", "script"),
     [
         ("/usr/bin/python3.11", ["python3", "-u", "/tmp/a.py", "-c"], "/tmp/a.py"), ("/usr/bin/python3.11", ["python3", "-c", "x"], ""),
-        ("/usr/bin/python3.11", ["python3", "-W", "error", "a.py"], "/a.py"), ("/usr/bin/bash", ["bash", "-ec", "ls"], ""),
+        ("/usr/bin/python3.11", ["python3", "-W", "error", "a.py"], "/a.py"), ("/usr/bin/python3.11", ["python3", "-O", "/tmp/a"], "/tmp/a"),
+        ("/usr/bin/python3.11", ["python3", "-Icpass", "/tmp/a"], ""), ("/usr/bin/perl", ["perl", "-lane", "print", "/tmp/a"], ""),
+        ("/usr/bin/bash", ["bash", "-euo", "pipefail", "/tmp/a"], "/tmp/a"), ("/usr/bin/bash", ["bash", "-", "/tmp/a"], "/tmp/a"),
+        ("/usr/bin/gawk", ["gawk", "-f", "/tmp/a"], "/tmp/a"), ("/usr/bin/gawk", ["gawk", "/tmp/a"], ""), ("/usr/bin/bash", ["bash", "-ec", "ls"], ""),
         ("/usr/bin/bash", ["bash", "--norc", "/tmp/../tmp/x"], "/tmp/../tmp/x"), ("/usr/bin/perl", ["perl", "-e", "1"], ""),
         ("/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", ["/lib64/ld-linux-x86-64.so.2", "/tmp/x"], "/tmp/x"), ("/usr/bin/vim", ["vim", "/tmp/x"], ""),
     ],
 )
 def test_the_script_of_an_interpreter(host, exe, argv, script):
     assert facts.script_of(host.processes[host.add(exe, argv)]) == script
+
+
+@pytest.mark.parametrize("options", [["-"], ["-u", "-"], [""], ["--", "-"]])
+def test_a_path_after_the_standard_input_is_no_script(host, options):
+    assert facts.script_of(host.processes[host.add("/usr/bin/python3.11", ["python3", *options, "/usr/local/bin/backup.sh"])]) == ""
+
+
+@pytest.mark.parametrize(("exe", "argv"), [("/usr/bin/bash", ["bash", "-s", "/opt/x"]), ("/usr/bin/php8.2", ["php", "--", "/opt/x"])])
+def test_a_path_after_the_option_for_the_standard_input_is_no_script(host, exe, argv):
+    assert facts.script_of(host.processes[host.add(exe, argv)]) == ""
+
+
+def mine(host, tmp_path, exe, argv, uid):
+    """A finding about a process that sees the host as we do."""
+    pid = host.add(exe, argv, uid=uid)
+    os.symlink("/", str(tmp_path / str(pid) / "root"))
+    process = host.processes[pid]
+    return decide.Finding(process, facts.facts_of(process, facts.World(host.processes, root=str(host.root))), [])
+
+
+OWNER = 4242
+
+
+def owned(monkeypatch, owners, mode=0o755):
+    """Let `lstat` and `stat` say whose the files are: path -> uid, all others root's and not there."""
+    for name, kind in (("lstat", 0o100000), ("stat", 0o100000)):
+        real = getattr(os, name)
+
+        def fake(path, *rest, kind=kind, real=real, **more):
+            text = str(path).partition("/root/")[2] if "/root/" in str(path) else str(path).lstrip("/")
+            if "/" + text in owners:
+                return os.stat_result((kind | mode, 1, 1, 1, owners["/" + text], 0, 0, 0, 0, 0))
+            return real(path, *rest, **more)
+
+        monkeypatch.setattr(os, name, fake)
+
+
+def test_a_script_of_somebody_else_is_not_believed(host, tmp_path, monkeypatch):
+    owned(monkeypatch, {"/opt/fb-own.sh": OWNER, "/opt/fb-roots.sh": 0, "/opt/fb-other.sh": 77})
+    argv = "python3"
+    python = "/usr/bin/python3.11"
+    assert mine(host, tmp_path, python, [argv, "/opt/fb-own.sh"], OWNER).paths == ["/opt/fb-own.sh"]
+    assert mine(host, tmp_path, python, [argv, "/opt/fb-roots.sh"], OWNER).paths == []
+    assert mine(host, tmp_path, python, [argv, "/opt/fb-other.sh"], OWNER).paths == []
+    assert mine(host, tmp_path, python, [argv, "/opt/fb-absent.sh"], OWNER).paths == []
+    assert mine(host, tmp_path, python, [argv, "/opt/fb-other.sh"], 0).paths == ["/opt/fb-other.sh"]
+    assert mine(host, tmp_path, python, [argv, "/tmp/fb-absent.sh"], OWNER).paths == ["/tmp/fb-absent.sh"]
+
+
+def test_a_script_that_only_a_root_of_the_process_shows_as_its_own_is_not_believed(host, tmp_path, monkeypatch):
+    finding = mine(host, tmp_path, "/usr/bin/python3.11", ["python3", "/opt/fb.sh"], OWNER)
+    real = os.lstat
+
+    def fake(path, *rest, **more):
+        if str(path).endswith("/opt/fb.sh"):
+            return os.stat_result((0o100755, 1, 1, 1, OWNER if "/root/" in str(path) else 0, 0, 0, 0, 0, 0))
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, "lstat", fake)
+    assert finding.paths == []
+
+
+def test_cron_is_kept_from_a_program_only_where_its_user_can_write_or_as_root(host, tmp_path, monkeypatch):
+    owned(monkeypatch, {"/opt/fb-own": OWNER, "/opt/fb-roots": 0})
+    assert mine(host, tmp_path, "/opt/fb-own", ["x"], OWNER).cron_paths == ["/opt/fb-own"]
+    roots = mine(host, tmp_path, "/opt/fb-roots", ["x"], OWNER)
+    assert roots.paths == ["/opt/fb-roots"] and roots.cron_paths == []
+    assert mine(host, tmp_path, "/opt/fb-roots", ["x"], 0).cron_paths == ["/opt/fb-roots"]
+    assert mine(host, tmp_path, "/tmp/.k", ["x"], OWNER).cron_paths == ["/tmp/.k"]
+
+
+def test_what_is_there_in_a_shared_folder_is_its_owners(tmp_path):
+    shared = tmp_path / "shared"
+    (shared / "roots").mkdir(parents=True)
+    shared.chmod(0o1777)
+    assert decide._may_write(OWNER, str(shared / "new" / "x")) and not decide._may_write(OWNER, str(shared / "roots" / "x"))
+    shared.chmod(0o777)
+    assert decide._may_write(OWNER, str(shared / "roots" / "x")) and not decide._may_write(OWNER, str(tmp_path / "x"))
+
+
+def test_arguments_make_no_kin_of_another_users_process(host):
+    host.add("/tmp/.k", ["[kworker/0:1]", "/opt/db/bin/db", "/opt/db/bin/own"], uid=OWNER)
+    base = host.add("/opt/db/bin/db", ["db"], environ=b"LD_PRELOAD=/lib/jemalloc.so\0")
+    own = host.add("/opt/db/bin/own", ["own"], environ=b"LD_PRELOAD=/lib/x.so\0", uid=OWNER)
+    found = host.suspects(deep=True)
+    assert found[base].action == "report" and found[own].kinship == "started by it"
+
+
+def test_a_path_longer_than_path_max_or_with_a_zero_is_no_path(host):
+    for name in ("a" * 4096, "\udcff" * 4096, "a\0b"):
+        pid = host.add("/usr/bin/python3.11", ["[kworker/0:1]", "/tmp/" + name])
+        assert host.suspects()[pid].paths == []
+
+
+def test_a_program_is_hashed_once_and_only_so_many_bytes_in_all(tmp_path):
+    for name, size in (("a", 100), ("b", 100), ("c", 100)):
+        with open(str(tmp_path / name), "wb") as file:
+            file.truncate(size)
+    contents = decide.Contents(250)
+    first = contents.digest(str(tmp_path / "a"))
+    assert first is not None and first == contents.digest(str(tmp_path / "a")) == contents.digest(str(tmp_path / "b")) and contents.left == 50
+    assert contents.digest(str(tmp_path / "c")) is None and contents.digest(str(tmp_path / "a")) == first
+    assert decide.Contents(10**12).digest("/dev/null") is not None and decide.Contents().digest(str(tmp_path)) is None
+
+
+def test_beyond_what_may_be_hashed_there_is_no_kinship_by_content(host, tmp_path, monkeypatch):
+    host.add("/opt/a", ["[kworker/0:1]"])
+    one, two = host.add("/tmp/fb-a", ["[kworker/0:1]"]), host.add("/var/tmp/fb-b", ["b"])
+    for pid in (one, two):
+        (tmp_path / str(pid) / "exe").write_bytes(b"the same, and in no package")
+    monkeypatch.setattr(decide, "CONTENTS", decide.Contents(10))
+    assert host.suspects()[two].action == "report"
+    monkeypatch.setattr(decide, "CONTENTS", decide.Contents())
+    assert host.suspects()[two].kinship == "same content"
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "critical"),
+    [
+        ("/system.slice/postgresql.service", True), ("/system.slice/system-postgresql.slice/postgresql.service", True),
+        ("/system.slice/postgresql.service/worker", True), ("/db.slice/postgresql.service", True),
+        ("/user.slice/user-1000.slice/user@1000.service/app.slice/postgresql.service", False), ("/user.slice/postgresql.service", False),
+        ("/system.slice/docker-1.scope/system.slice/postgresql.service", False), ("/postgresql.service", False), ("/", False),
+        ("/x/system.slice/postgresql.service", False), ("/system.slice/x/postgresql.service", False),
+    ],
+)
+def test_a_critical_service_is_one_of_the_systems_manager(host, cgroup, critical):
+    pid = host.shell(cgroup="0::{0}\n".format(cgroup).encode("ascii"))
+    found = host.suspects(critical=["postgresql"])[pid]
+    assert found.spared == ("critical service" if critical else None)
+
+
+@pytest.mark.parametrize(
+    ("exe", "uid", "spared"),
+    [
+        ("/usr/sbin/sshd", 0, "the SSH server"), ("/usr/sbin/sshd", 1000, None), ("/usr/sbin/sshd", 33, None), ("/usr/bin/sudo", 0, "part of the system"),
+        ("/usr/bin/sudo", 33, None), ("/usr/bin/dbus-daemon", 101, "part of the system"), ("/usr/bin/dbus-daemon", 1000, None),
+        ("/usr/lib/systemd/systemd-resolved", 102, "part of the system"), ("/usr/lib/systemd/systemd", 1000, None),
+    ],
+)
+def test_a_system_program_that_an_ordinary_user_starts_is_not_spared(host, exe, uid, spared):
+    pid = host.add(exe, ["[kworker/0:1]"], uid=uid, environ=b"LD_PRELOAD=/tmp/x.so\0")
+    found = host.suspects()[pid]
+    assert found.spared == spared and (found.action == "report") is (spared is not None)
+
+
+def test_the_list_of_the_ended_stays_small_whatever_they_are_called():
+    paths = ["/tmp/" + "\udcff" * 4000 + str(number) for number in range(100)]
+    entries = [{"pid": number, "start": number, "name": "x", "exe": "/tmp/x", "paths": [paths[number % 100]]} for number in range(3000)]
+    entries[2500]["paths"] = ["/tmp/short"]
+    kept = kill.bounded(entries)
+    assert len(json.dumps(kept)) <= 2097152 and [one["pid"] for one in kept] == list(range(1000, 3000))
+    written = [path for one in kept for path in one.get("paths", [])]
+    assert "/tmp/short" in written and len(written) == len(set(written)) > 50
+    assert kill.bounded(kept) == kept
+
+
+def test_so_many_are_stopped_as_state_json_can_name(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(freeze, "_MOST", 3)
+    monkeypatch.setattr(freeze, "_NAMED", 2)
+    work = Workdir("INC-1", str(tmp_path / "work"))
+    findings = [mine(host, tmp_path, "/tmp/.k", ["x"], 0) for _number in range(4)]
+    assert freeze._record(work, findings[:1]) == findings[:1] and freeze._record(work, findings) == findings[:3]
+    assert ["name" in one for one in work.read()["frozen"]] == [True, True, False]
 
 
 def test_a_result_is_escaped_and_says_it_in_a_sentence(host):

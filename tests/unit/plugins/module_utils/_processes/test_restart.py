@@ -103,3 +103,13 @@ def test_check_mode_writes_nothing(root, work):
     restart.disable(work, restart.find_entries(["/tmp/.k"], str(root)))
     disabled = file.read_bytes()
     assert len(restart.restore(look)[0]) == 1 and file.read_bytes() == disabled
+
+
+def test_what_state_json_tells_of_disabled_lines_is_bounded_and_all_of_it_comes_back(root, work, monkeypatch):
+    monkeypatch.setattr(restart, "_SHOWN_BYTES", 100)
+    for name in ("a", "b"):
+        (root / "etc/cron.d" / name).write_bytes(b"* * * * * root /tmp/.k " + b"\xf0\x9f\x94\xa5" * 20 + b"\n")
+    done, not_done = restart.disable(work, restart.find_entries(["/tmp/.k"], str(root)))
+    assert len(done) == 2 and not not_done and all(entry["lines"] for entry in done)
+    assert [one["lines"] for one in work.read()["disabled"]] == [[], []]
+    assert len(restart.restore(work)[0]) == 2 and b"firebreak" not in (root / "etc/cron.d/a").read_bytes()
