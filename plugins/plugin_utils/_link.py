@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.firebreak.response.plugins.plugin_utils._deadline import Late, within
 
 # What OpenSSH and paramiko say before a session exists: then no module can have begun.
 _NEVER_STARTED = (
@@ -33,6 +34,11 @@ _NEVER_STARTED = (
     "failed to create temporary directory",
 )
 
+# Seconds that a run may take besides what its options ask for, and those that a piece of evidence may take.
+_BESIDES = 60.0
+_FETCH = 120.0
+# Options that make a run longer, and what they are where a module has no such option.
+_LASTING = {"confirm_within": 60.0, "second_look": 3.0, "max_seconds": 30.0}
 # Seconds between two signs of life that ssh asks for, and seconds that a connection of our own outlives its last command.
 _ALIVE = 5
 _PERSIST = 20
@@ -44,18 +50,31 @@ def never_started(error: AnsibleConnectionFailure) -> bool:
     return any(sign in text for sign in _NEVER_STARTED)
 
 
+def longest(options: Mapping[str, object]) -> float:
+    """Seconds after which a run with these options, defaults included, is taken for lost."""
+    total = _BESIDES
+    for name, seconds in _LASTING.items():
+        value = options.get(name)
+        total += value if isinstance(value, (int, float)) else seconds
+    return total
+
+
 class Link:
     """Runs modules for one task; counts seconds by step. `action` is the action plugin.
 
+    `limit`: seconds after which a run is taken for lost, whatever the connection says.
     `retries`: how often the site wants a connection to be tried again that never began, once `renew` was called.
     """
 
-    def __init__(self, action: Any, module: str, options: Mapping[str, object], task_vars: dict[str, Any]) -> None:
+    def __init__(
+        self, action: Any, module: str, options: Mapping[str, object], task_vars: dict[str, Any], limit: float
+    ) -> None:
         self._action = action
         self._module = module
         self._options = options
         self._vars = task_vars
         self._ssh_args: str | None = None
+        self._limit = limit
         self.retries = 0
         self.seconds: dict[str, float] = {}
 
@@ -76,9 +95,7 @@ class Link:
         arguments.update({f"_{name}": value for name, value in private.items() if value})
         start = time.monotonic()
         try:
-            result = self._action._execute_module(
-                module_name=module or self._module, module_args=arguments, task_vars=self._vars
-            )
+            result = self._bounded(module or self._module, arguments, self._limit if module is None else _FETCH)
         except AnsibleConnectionFailure:
             # Its temporary folder is out of reach: cleaning up must not turn our result into another failure.
             self._action._connection._shell.tmpdir = None
@@ -88,6 +105,16 @@ class Link:
         if isinstance(result, Mapping) and result.get("unreachable") is True:
             raise AnsibleConnectionFailure("the host is not reached")
         return result
+
+    def _bounded(self, module: str, arguments: dict[str, object], limit: float) -> object:
+        """One module run, that counts as a broken connection where it takes longer than `limit` seconds."""
+        try:
+            return within(
+                limit,
+                lambda: self._action._execute_module(module_name=module, module_args=arguments, task_vars=self._vars),
+            )
+        except Late:
+            raise AnsibleConnectionFailure(f"the host has given no answer for {limit:g} seconds") from None
 
     def renew(self, silence: float) -> None:
         """Let the next runs go over a connection that nobody has used before; `silence`: seconds without a sign of life

@@ -32,7 +32,7 @@ from ansible_collections.firebreak.response.plugins.plugin_utils._errors import 
     PolicyError,
 )
 from ansible_collections.firebreak.response.plugins.plugin_utils._evidence import Evidence
-from ansible_collections.firebreak.response.plugins.plugin_utils._link import Link
+from ansible_collections.firebreak.response.plugins.plugin_utils._link import Link, longest
 from ansible_collections.firebreak.response.plugins.plugin_utils._request import Request
 from ansible_collections.firebreak.response.plugins.plugin_utils._round import Plan, Round, predict
 from ansible_collections.firebreak.response.plugins.plugin_utils._text import printable
@@ -171,12 +171,12 @@ class ResponseAction(ActionBase):
         self._display.display(f"{printable(request.host)}: {text}", stderr=True)
 
     def _predict(self, request: Request, task_vars: dict[str, Any]) -> Result:
-        link = Link(self, self.MODULE, request.sent, task_vars)
+        link = Link(self, self.MODULE, request.sent, task_vars, longest(request.full))
         result: Result = predict(link, self.WORD)
         return self._closed(request, result, link)
 
     def _act(self, request: Request, task_vars: dict[str, Any], folder: folder_of.CaseFolder, case: _Case) -> Result:
-        link = Link(self, self.MODULE, request.sent, task_vars)
+        link = Link(self, self.MODULE, request.sent, task_vars, longest(request.full))
         max_bytes = request.full.get("max_bytes")
         evidence = Evidence(
             folder,

@@ -266,7 +266,7 @@ class Round:
         why = f"the host is not reached: {printable(str(error), 600)}"
         if not self.plan.isolates or never_started(error) or self.link.local:
             return self._judged({"unreachable": True}, "unknown", why)
-        why = f"the connection broke during the run: {printable(str(error), 600)}"
+        why = f"the connection was lost during the run: {printable(str(error), 600)}"
         # The cut comes early in a run; whatever was cut is given back this long after it.
         pause = max(0.0, self.plan.confirm_within + 2 * GRACE - elapsed)
         self._say(f"the connection broke during the run; looking again in {pause:.0f} seconds, after the rollback")

@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import socket
+import threading
 
 import pytest
-from ansible_collections.firebreak.response.plugins.action import contain, isolation
+from ansible_collections.firebreak.response.plugins.action import contain, isolation, snapshot
 from ansible_collections.firebreak.response.plugins.plugin_utils import _resolve as resolve
+from ansible_collections.firebreak.response.plugins.plugin_utils import _response as response
 from ansible_collections.firebreak.response.tests.unit.plugins.action.fakes import BROKEN, UNREACHED, Host, accepted, contained, evidence
 
 NOT_YET = "isolation: not yet confirmed over a fresh connection"
@@ -117,3 +119,29 @@ def test_a_network_policy_that_cannot_be_used_stops_an_isolation_and_no_release(
 def test_a_case_that_is_a_number_is_a_case(site):
     host = Host([contained()], [accepted()])
     assert site.run(contain, host, {"case": 42})["case"] == "42" and host.calls[0][1]["case"] == "42"
+
+
+def hanging(arguments):
+    threading.Event().wait(30)
+
+
+def test_a_host_that_hangs_in_the_first_run_is_lost_and_looked_after(site, monkeypatch):
+    monkeypatch.setattr(response, "longest", lambda options: 0.2)
+    host = Host([hanging], [accepted(None, verdict="failed", rolled_back=True)])
+    result = site.run(contain, host)
+    assert (result["verdict"], result["rolled_back"], host.phases) == ("failed", True, ["apply", "finish"])
+    assert "no answer for 0.2 seconds" in " ".join(result["reasons"]) and site.events()[-1] == "checkpoint"
+
+
+def test_a_host_that_hangs_for_ever_ends_in_a_verdict_and_a_record(site, monkeypatch):
+    monkeypatch.setattr(response, "longest", lambda options: 0.05)
+    host = Host([contained()], [hanging])
+    result = site.run(contain, host, {"case": "INC-1", "confirm_within": 5})
+    assert (result["verdict"], result["unreachable"]) == ("unknown", True)
+    assert site.events() == ["started", "finished", "checkpoint"]
+
+
+def test_a_snapshot_of_a_host_that_hangs_is_unknown(site, monkeypatch):
+    monkeypatch.setattr(response, "longest", lambda options: 0.2)
+    result = site.run(snapshot, Host([hanging]))
+    assert (result["outcome"], result["unreachable"]) == ("unknown", True) and "no answer" in result["reasons"][0]
