@@ -218,11 +218,19 @@ class Isolation:
             if socket.state in _NO_FLOW or (socket.protocol != "tcp" and socket.state != "ESTABLISHED"):
                 continue
             if socket.remote_address in own or socket.remote_address in ("0.0.0.0", "::"):
+                if not self._besets(socket):
+                    continue
+                found.append(socket)
                 continue
             if plan is not None and (plan.is_session(socket) or plan.allows(socket)):
                 continue
             found.append(socket)
         return found
+
+    def _besets(self, socket: Socket) -> bool:
+        """Whether a connection of the host to itself holds one of sshd's places."""
+        plan = self.plan
+        return plan is not None and socket.protocol == "tcp" and socket.local_port in plan.guarded and not plan.is_session(socket)
 
     def destroy(self, flows: list[Socket]) -> dict[str, object]:
         """End them: {"destroyed": n, "gone": n, "remaining": [Socket, ...]}; call after the cut, so that no peer is told."""

@@ -73,12 +73,13 @@ def chains(plan: Plan, case: str, family: int) -> dict[str, list[str]]:
     """The rules of each of our chains, without the "-A CHAIN"."""
     rules_in, rules_out = _rules(plan, family)
     passing_in, passing_out = [[rule + " -j RETURN" for rule in rules] for rules in (rules_in, rules_out)]
+    guard = ["-o lo -p tcp --dport {0} --tcp-flags SYN,ACK SYN -j REJECT --reject-with tcp-reset".format(port) for port in plan.guarded]
     refusal = "icmp-admin-prohibited" if family == 4 else "icmp6-adm-prohibited"
     return {
         "FIREBREAK-INPUT": ['-i lo -m comment --comment "case {0}" -j RETURN'.format(case), *passing_in, "-j DROP"],
         "FIREBREAK-FORWARD": ["-j DROP"],
         "FIREBREAK-OUTPUT": [
-            "-o lo -j RETURN", *passing_out, "-p tcp -j REJECT --reject-with tcp-reset",
+            *guard, "-o lo -j RETURN", *passing_out, "-p tcp -j REJECT --reject-with tcp-reset",
             "-j REJECT --reject-with " + refusal],
         "FIREBREAK-LEAVING": ["-o lo -j RETURN", *passing_out, "-j DROP"],
     }

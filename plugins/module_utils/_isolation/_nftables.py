@@ -86,20 +86,21 @@ def render(plan: Plan, case: str) -> str:
         more_in, more_out = _pair(name, protocol, port, direction, families)
         rules_in += more_in
         rules_out += more_out
+    guard = ['oif "lo" tcp dport {0} tcp flags & (syn|ack) == syn reject with tcp reset'.format(port) for port in plan.guarded]
     chains = (
         # Says on the host itself whose isolation this is.
         ("case." + case, "", ()),
         ("inbound", "", (*rules_in, *_NEIGHBOURS_IN, *_TOO_BIG)),
         ("outbound", "", (*rules_out, *_NEIGHBOURS_OUT)),
-        # Sources alone, before defragmentation (-400), raw (-300) and any rewriting.
-        ("prerouting", "prerouting priority -500; policy drop", (
+        # Sources alone, before defragmentation, raw and any rewriting: nobody's chain comes earlier.
+        ("prerouting", "prerouting priority -2147483648; policy drop", (
             'iif "lo" accept', "ip saddr @peers_4 accept", "ip6 saddr @peers_6 accept", *_NEIGHBOURS_IN, *_TOO_BIG)),
         ("input", "input priority -310; policy drop", ('iif "lo" accept', "jump inbound")),
         ("forward", "forward priority -310; policy drop", ()),
         ("output", "output priority -310; policy drop", (
-            'oif "lo" accept', "jump outbound", "meta l4proto tcp reject with tcp reset",
+            *guard, 'oif "lo" accept', "jump outbound", "meta l4proto tcp reject with tcp reset",
             "reject with icmpx type admin-prohibited")),
-        ("postrouting", "postrouting priority 500; policy drop", ('oif "lo" accept', "jump outbound")),
+        ("postrouting", "postrouting priority 2147483647; policy drop", ('oif "lo" accept', "jump outbound")),
     )
     for name, hook, rules in chains:
         lines.append("\tchain {0} {{".format(name))

@@ -106,6 +106,16 @@ class Plan:
         """Every network that may talk to the host in some form, merged."""
         return collapse(self.management + [entry.network for entry in self.allow])
 
+    @property
+    def guarded(self) -> list[int]:
+        """Ports of the way in that nobody on the host itself may call: whoever holds all of sshd's places keeps the confirmation out.
+
+        None where the way in leads over the host itself (a tunnel, a jump through its own sshd).
+        """
+        session = self.session
+        local = any(network.is_loopback for network in self.management) or session.peer_address == session.server_address
+        return [] if local else self.ports
+
     def is_session(self, socket: Socket) -> bool:
         """Whether this is the connection that carries the run."""
         session = self.session

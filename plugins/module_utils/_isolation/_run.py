@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from .._host._sockets import Socket
 
 _COMMON = [
+    "sockets that are no IP: AF_VSOCK to the hypervisor and its like",
+    "connections of SCTP, DCCP and ping sockets: blocked, but neither counted nor ended",
+    "address rewriting by others' nftables chains at the same outermost priorities as ours, planted before",
     "layer 2: frames that never meet the IP layer (packet sockets, odd ethertypes, AF_XDP, XDP and tc programs, ARP)",
     "containers and other network namespaces: what they send without being routed by this host (bridge ports, macvlan,"
     " interfaces moved into them), and their own open sockets, which are blocked but not ended",

@@ -33,6 +33,23 @@ def test_answers_of_management_cannot_begin_a_connection():
     assert "--sport 2222 ! --tcp-flags SYN,ACK SYN -j RETURN" in _iptables.render(plan(), "INC-1", 4, "")
 
 
+def test_the_host_itself_cannot_take_the_places_of_sshd():
+    assert 'oif "lo" tcp dport 2222 tcp flags & (syn|ack) == syn reject with tcp reset\n\t\toif "lo" accept' in _nftables.render(plan(), "INC-1")
+    chain = _iptables.chains(plan(), "INC-1", 4)["FIREBREAK-OUTPUT"]
+    assert chain[:2] == ["-o lo -p tcp --dport 2222 --tcp-flags SYN,ACK SYN -j REJECT --reject-with tcp-reset", "-o lo -j RETURN"]
+
+
+def test_a_way_in_over_the_host_itself_stays_open():
+    tunnel = make_plan(SSH._replace(peer_address="127.0.0.1"), [], [], [], "ssh")
+    assert tunnel.guarded == [] and "oif \"lo\" tcp dport" not in _nftables.render(tunnel, "INC-1")
+    assert make_plan(SSH._replace(peer_address=SSH.server_address), [], [], [], "ssh").guarded == []
+
+
+def test_nobody_rewrites_before_or_after_us():
+    text = _nftables.render(plan(), "INC-1")
+    assert "hook prerouting priority -2147483648" in text and "hook postrouting priority 2147483647" in text
+
+
 def test_holder_is_read_from_the_rules():
     assert _nftables.holder(_nftables.render(plan(), "INC-1")) == "INC-1"
     assert _iptables.holder(_iptables.render(plan(), "9.x", 6, "")) == "9.x"
