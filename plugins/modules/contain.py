@@ -96,9 +96,15 @@ reasons:
   returned: always
   sample: []
 steps:
-  description: The result of each step, by its name, with the keys that the step's own module documents.
+  description:
+    - The result of each step, by its name, with the keys that the step's own module documents. V(snapshot) always has
+      one outside check mode, since what the other steps destroy is taken whatever the steps are.
   type: dict
-  returned: always
+  returned: when the host was reached
+rolled_back:
+  description: The host has taken the isolation back, since nobody confirmed it in time.
+  type: bool
+  returned: when it has
 timeline:
   description: Seconds from the start of the module to the end of each step on the host.
   type: list
@@ -124,14 +130,14 @@ session_seconds:
 evidence:
   description: The bundle, verified on arrival; C(path) is where it lies on the controller.
   type: dict
-  returned: when the step V(snapshot) was taken and this is not check mode
+  returned: when the host was reached and this is not check mode
 diff:
   description: Firewall rules and processes before and after.
   type: list
   elements: dict
   returned: in diff mode
 ledger:
-  description: The checkpoint of the case's ledger, C(count) records with the hash C(head).
+  description: The checkpoint of the case's ledger C(path), C(count) records with the hash C(head).
   type: dict
   returned: when something was recorded
 not_covered:
@@ -139,6 +145,28 @@ not_covered:
   type: list
   elements: str
   returned: always
+case:
+  description: Name of the case, as the controller read it.
+  type: str
+  returned: unless it was refused
+  sample: INC-42
+seconds:
+  description:
+    - Seconds on the controller, by what they went into - C(first_run), C(second_run) and C(evidence), each with the way there
+      and back, and C(total).
+  type: dict
+  returned: unless it was refused; C(total) not in check mode
+  sample: {first_run: 2.1, second_run: 3.6, total: 6.2}
+refused:
+  description: Nothing was done, no connection was made - an option, a variable, a brake or the case folder stood against it.
+  type: bool
+  returned: when refused before the connection
+  sample: true
+msg:
+  description: The host and how it ended, on one line; where it was refused, why. Nothing in it is a word of the host.
+  type: str
+  returned: always
+  sample: "web07: contained"
 """
 
 import gc

@@ -182,9 +182,31 @@ not_covered:
   elements: str
   returned: always
 ledger:
-  description: The checkpoint of the case's ledger, C(count) records with the hash C(head).
+  description: The checkpoint of the case's ledger C(path), C(count) records with the hash C(head).
   type: dict
   returned: when something was recorded
+case:
+  description: Name of the case, as the controller read it.
+  type: str
+  returned: unless it was refused
+  sample: INC-42
+seconds:
+  description:
+    - Seconds on the controller, by what they went into - C(first_run), C(second_run) and C(evidence), each with the way there
+      and back, and C(total).
+  type: dict
+  returned: unless it was refused; C(total) not in check mode
+  sample: {first_run: 1.2, second_run: 0.9, total: 2.4}
+refused:
+  description: Nothing was done, no connection was made - an option, a variable, a brake or the case folder stood against it.
+  type: bool
+  returned: when refused before the connection
+  sample: true
+msg:
+  description: The host and how it ended, on one line; where it was refused, why. Nothing in it is a word of the host.
+  type: str
+  returned: always
+  sample: "web07: contained"
 """
 
 

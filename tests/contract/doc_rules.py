@@ -84,6 +84,24 @@ def returned_problems(source: str, documented: Mapping[str, Any]) -> list[str]:
     return [f"{key} is returned and not documented" for key in sorted(found - known)]
 
 
+def given_keys(source: str) -> set[str]:
+    """Keys that an action plugin's source puts into a result: those of what it refuses with, and `result[KEY] = ...`."""
+    keys = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and node.name == "_refused":
+            keys |= {key.value for part in ast.walk(node) if isinstance(part, ast.Dict) for key in part.keys if isinstance(key, ast.Constant)}
+        elif isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name) and target.value.id == "result":
+                    keys |= {target.slice.value} if isinstance(target.slice, ast.Constant) else set()
+    return keys
+
+
+def given_problems(keys: set[str], documented: Mapping[str, Any]) -> list[str]:
+    """Keys that every action plugin gives and that RETURN does not have (Ansible itself documents changed and failed)."""
+    return [f"{key} is given and not documented" for key in sorted(keys - {"changed", "failed"} - set(documented))]
+
+
 def example_problems(examples: list[Mapping[str, Any]], own: str, specs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Examples with short names, with options that the spec refuses, or without the module itself."""
     problems = []

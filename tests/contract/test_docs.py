@@ -75,6 +75,19 @@ def test_returned_keys_are_documented(name):
 
 
 @pytest.mark.parametrize("name", MODULES)
+def test_keys_that_the_controller_adds_are_documented(name):
+    keys = doc_rules.given_keys((ROOT / "plugins/plugin_utils/_response.py").read_text(encoding="utf-8"))
+    assert {"case", "seconds", "refused", "msg", "ledger", "reasons"} <= keys
+    keys -= {"evidence"} if name == "isolation" else set()  # an isolation takes none
+    assert doc_rules.given_problems(keys, doc_rules.constant(source(name), "RETURN")) == []
+
+
+@pytest.mark.parametrize("name", ["contain", "isolation"])
+def test_what_only_an_isolation_can_say_is_documented(name):
+    assert "rolled_back" in doc_rules.constant(source(name), "RETURN")
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_examples_use_full_names_and_fit_the_spec(name):
     specs = {other: spec(other) for other in MODULES}
     assert doc_rules.example_problems(doc_rules.constant(source(name), "EXAMPLES"), name, specs) == []
@@ -110,6 +123,12 @@ def test_check_mode_that_is_only_claimed_is_found():
 
 def test_a_returned_key_without_documentation_is_found():
     assert doc_rules.returned_problems("module.fail_json(msg='x', why='y')", {"verdict": {}}) == ["why is returned and not documented"]
+
+
+def test_a_key_that_the_controller_adds_without_documentation_is_found():
+    keys = doc_rules.given_keys("def _refused(self):\n    return {'refused': True, 'failed': True}\nresult['case'] = 1\nother['x'] = 1")
+    assert keys == {"refused", "failed", "case"}
+    assert doc_rules.given_problems(keys, {"case": {}}) == ["refused is given and not documented"]
 
 
 @pytest.mark.parametrize("task", [
