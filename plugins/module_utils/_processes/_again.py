@@ -11,7 +11,7 @@ import os
 from .._host._processes import first_look
 from .._text import printable
 from ._facts import basename_of, image_of, script_of
-from ._freeze import entries_of
+from ._freeze import entries_of, state_of
 from ._never import units_of
 
 TYPE_CHECKING = False
@@ -69,7 +69,7 @@ def survivors(state: dict[str, object], root: str = "/proc", processes: dict[int
         if not process.alive or process.kernel_thread:
             continue
         if (process.pid, process.start) in wanted:
-            found.append(describe(process, "lives on, " + _STATES.get(process.state, "state " + process.state)))
+            found.append(describe(process, "lives on, " + _STATES.get(state_of(process), "state " + state_of(process))))
         elif process.start >= since and (image_of(process) in paths or script_of(process) in paths):
             found.append(describe(process, "came back, started by " + restarter(process, table)))
     return found

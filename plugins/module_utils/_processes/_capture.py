@@ -11,16 +11,21 @@ import os
 
 from .._errors import FirebreakError
 from .._host._files import read_proc
+from .._host._patience import each
 from .._host._processes import same
+from ._facts import home_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._evidence._bundle import Bundle
+    from .._host._processes import Process
     from ._decide import Finding
 
 # The largest program that is taken whole; of a larger one so much, which is said.
 PROGRAM_LIMIT = 67108864
 _TEXTS = (("cmdline", 4194304), ("environ", 1048576), ("maps", 4194304), ("status", 65536), ("stat", 4096), ("cgroup", 65536))
+# What is read from the process's own memory, whose lock it can hold for as long as it likes.
+_MEMORY = ("cmdline", "environ", "maps")
 _DESCRIPTORS = 4096
 # A file system of the attacker's own (FUSE) may never answer.
 _SECONDS = 5.0
@@ -47,10 +52,10 @@ def capture(findings: list[Finding], bundle: Bundle, deferred: bool = False) -> 
 
 def _capture(one: Finding, bundle: Bundle, seen: set[tuple[int, int]], later: list[tuple[Finding, int]], deferred: bool) -> None:
     process = one.process
-    base = "{0}/{1}/".format(process.root, process.pid)
+    base = home_of(process) + "/"
     folder = "[root]/proc/{0}/".format(process.pid)
     handle = _open_program(base + "exe")
-    texts = [(name, read_proc(base + name, limit), limit) for name, limit in _TEXTS]
+    texts = [(name, _memory(process, base + name, limit) if name in _MEMORY else read_proc(base + name, limit), limit) for name, limit in _TEXTS]
     links = {name: _readlink(base + name) for name in ("cwd", "root", "exe")}
     descriptors = _descriptors(base + "fd")
     # Asked after reading: only so does all of it belong to this very process.
@@ -60,11 +65,13 @@ def _capture(one: Finding, bundle: Bundle, seen: set[tuple[int, int]], later: li
         one.captured, one.why = "failed", "it ended or changed while it was read"
         return
     one.captured = "complete"
+    if process.mute:
+        one.captured, one.why = "partial", "its memory did not answer"
     for name, data, limit in texts:
-        cut = len(data) >= limit
-        bundle.add_bytes(
-            folder + name, data, base + name, outcome="partial" if cut else "complete",
-            why="cut at {0} bytes".format(limit) if cut else "")
+        why = "cut at {0} bytes".format(limit) if len(data) >= limit else ""
+        if process.mute and name in _MEMORY and not data:
+            why = "its memory did not answer"
+        bundle.add_bytes(folder + name, data, base + name, outcome="partial" if why else "complete", why=why)
     facts = dict(links, fds=descriptors, start_ticks=process.start, name=process.name)
     bundle.add_bytes(folder + "links.json", json.dumps(facts, indent=1).encode("ascii"), base + "fd")
     if handle is None:
@@ -84,6 +91,15 @@ def _capture(one: Finding, bundle: Bundle, seen: set[tuple[int, int]], later: li
         _take_program(one, handle, bundle)
     finally:
         os.close(handle)
+
+
+def _memory(process: Process, path: str, limit: int) -> bytes:
+    """A file of /proc that is read from the memory of the process; empty where that does not answer, now or before."""
+    if process.mute:
+        return b""
+    found, stuck = each([path], lambda one: read_proc(one, limit))
+    process.mute = bool(stuck)
+    return b"" if stuck else found[0]
 
 
 def take_files(files: list[tuple[Finding, int]], bundle: Bundle) -> None:

@@ -37,6 +37,11 @@ def entries_of(state: dict[str, object], key: str) -> list[dict[str, object]]:
     return [one for one in value if isinstance(one, dict) and isinstance(one.get("pid"), int)] if isinstance(value, list) else []
 
 
+def state_of(process: Process) -> str:
+    """Its state at the look; where its first thread had ended, the present one of another thread."""
+    return now(process, process.root) or "Z" if process.state == "Z" else process.state
+
+
 def signal_process(process: Process, number: int, root: str = "/proc", exact: bool = True) -> bool:
     """Send a signal to this very process; whether it went out. `exact`: with this very image too, not only this start time."""
     try:
@@ -140,7 +145,7 @@ def thaw(work: Workdir, root: str = "/proc") -> tuple[list[dict[str, object]], l
     failed: list[dict[str, object]] = []
     for entry in entries_of(work.read(), "frozen"):
         process = read_process(int(str(entry["pid"])), root)
-        if process is None or process.start != entry.get("start") or process.state not in STOPPED:
+        if process is None or process.start != entry.get("start") or state_of(process) not in STOPPED:
             continue
         if not work.writable or signal_process(process, signal.SIGCONT, root, exact=False):
             thawed.append(entry)

@@ -47,6 +47,7 @@ FIELDS = {
     "outside_peer": "holds a connection to an address that is neither private, nor ours, nor allowed by the plan",
     "network_socket": "holds such a connection, or a UDP or raw socket that is not bound to loopback",
     "preload": "LD_PRELOAD or LD_AUDIT in the environment",
+    "leader_exited": "its first thread has ended and others run on",
     "packet_socket": "holds a packet or raw socket",
     "tracer": "Basename of the tracer, its whole path where that lies elsewhere than packages put programs, empty where there is none",
 }

@@ -12,6 +12,7 @@ import time
 from .._text import printable
 from ._decide import FREEZE, REPORT, TERMINATE, Finding
 from ._facts import image_of
+from ._freeze import state_of
 from ._never import units_of
 
 TYPE_CHECKING = False
@@ -112,7 +113,7 @@ def difference(suspects: Suspects, would: bool) -> dict[str, str]:
     for one in suspects.findings:
         if one.action == REPORT:
             continue
-        line = "{0} {1} {2}".format(one.process.pid, "stopped" if one.process.state == "T" else "running",
+        line = "{0} {1} {2}".format(one.process.pid, "stopped" if state_of(one.process) == "T" else "running",
                                     printable(" ".join(one.process.argv) or one.process.name, 160))
         before.append(line)
         dead = one.action == TERMINATE if would else one.outcome in ("terminated", "gone")

@@ -73,6 +73,12 @@ RULES: list[Rule] = [
         {"Image": "/memfd:runc_cloned:/proc/self/exe", "memfd": True, "ParentBasename": "conmon", "ParentImage": "/usr/bin/conmon"},
     ),
     _rule(
+        "leaderless-process", "strong", "hiding", "T1564", "its main thread has exited while others run on; ps shows a zombie",
+        "programs that end their main thread on purpose; a process with many threads in the moment of its death",
+        {"gone": {"leader_exited": True}, "condition": "gone"},
+        {"Image": "/opt/a", "leader_exited": True}, {"Image": "/opt/a", "leader_exited": False},
+    ),
+    _rule(
         "writable-folder-program", "medium", "origin", "T1036.005", "its program lies in a folder where anyone may write",
         "AppImages, compilers' test programs, installers",
         {"place": {"writable_path": True}, "condition": "place"},

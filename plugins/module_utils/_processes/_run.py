@@ -16,7 +16,7 @@ from .._host._sockets import read_sockets
 from .._host._workdir import Workdir, elsewhere
 from ._again import describe, survivors
 from ._decide import FREEZE, REPORT, TERMINATE
-from ._freeze import STOPPED, entries_of, thaw
+from ._freeze import STOPPED, entries_of, state_of, thaw
 from ._report import difference, result
 from ._suspects import Suspects
 
@@ -96,7 +96,7 @@ def _act(work: Workdir, params: Mapping[str, object], check_mode: bool, diff: bo
         return dict(judged(suspects, autonomy, diff), verdict="reported", reasons=[])
     if check_mode:
         return predicted(suspects, autonomy, diff)
-    if not any(one.process.state != "T" or one.action == TERMINATE for one in suspects.targets):
+    if not any(state_of(one.process) != "T" or one.action == TERMINATE for one in suspects.targets):
         suspects.freeze(work)  # all of them stand still: nothing is sent, nothing would be destroyed
         return judged(suspects, autonomy, diff)
     from .._evidence import _collectors, _run as evidence_run
@@ -124,7 +124,7 @@ def predicted(suspects: Suspects, autonomy: str, diff: bool = False) -> dict[str
     found = result(suspects, would=True)
     reasons = left_alone(suspects)
     found.update(
-        changed=any(one.action == TERMINATE or one.process.state not in STOPPED for one in suspects.targets),
+        changed=any(one.action == TERMINATE or state_of(one.process) not in STOPPED for one in suspects.targets),
         verdict="would_be " + ("partial" if reasons else "contained"), reasons=reasons, not_covered=list(NOT_COVERED))
     if diff:
         found["diff"] = difference(suspects, True)
@@ -212,13 +212,13 @@ def second_look(
     alive = survivors(state, processes=processes)
     known = {entry["pid"] for entry in alive}
     for one in suspects.targets:
-        if one.process.pid in known or (one.action == FREEZE and one.process.state in STOPPED):
+        if one.process.pid in known or (one.action == FREEZE and state_of(one.process) in STOPPED):
             continue
         alive.append(describe(one.process, "should have been {0}".format("stopped" if one.action == FREEZE else "ended")))
     running = 0
     for entry in entries_of(state, "frozen"):
         process = processes.get(int(str(entry["pid"])))
-        if process is not None and process.start == entry.get("start") and process.alive and process.state not in STOPPED + "D":
+        if process is not None and process.start == entry.get("start") and process.alive and state_of(process) not in STOPPED + "D":
             running += process.pid not in {one["pid"] for one in alive}
     reasons = left_alone(suspects)
     if alive:

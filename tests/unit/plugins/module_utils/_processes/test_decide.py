@@ -6,83 +6,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import pytest
-from ansible_collections.firebreak.response.plugins.module_utils._host._processes import KERNEL_THREAD, Process
-from ansible_collections.firebreak.response.plugins.module_utils._host._sockets import Socket
-from ansible_collections.firebreak.response.plugins.module_utils._host._workdir import Workdir
+from ansible_collections.firebreak.response.plugins.module_utils._host._processes import KERNEL_THREAD
 from ansible_collections.firebreak.response.plugins.module_utils._processes import _decide as decide
 from ansible_collections.firebreak.response.plugins.module_utils._processes import _facts as facts
-from ansible_collections.firebreak.response.plugins.module_utils._processes import _freeze as freeze
-from ansible_collections.firebreak.response.plugins.module_utils._processes import _kill as kill
 from ansible_collections.firebreak.response.plugins.module_utils._processes import _report as report
 from ansible_collections.firebreak.response.plugins.module_utils._processes._suspects import Suspects
-
-RESPONDER = 900
-
-
-class Host:
-    """A made-up host: /proc as a folder, and the table that would be read from it."""
-
-    def __init__(self, root):
-        self.root = root
-        self.processes = {}
-        self.sockets = []
-        self.next = 100
-        os.makedirs(str(root / "self" / "ns"))
-        os.symlink("mnt:[1]", str(root / "self" / "ns" / "mnt"))
-        self.add("/usr/lib/systemd/systemd", ["/sbin/init"], pid=1, ppid=0)
-        self.add("/usr/sbin/sshd", ["sshd: /usr/sbin/sshd -D"], pid=800, ppid=1)
-        self.add("/usr/sbin/sshd", ["sshd: admin [priv]"], pid=810, ppid=800)
-        self.add("/usr/bin/sudo", ["sudo", "-H", "python3"], pid=820, ppid=810)
-        self.add("/usr/bin/python3.11", ["python3", "/tmp/ansible-tmp-1/AnsiballZ.py"], pid=RESPONDER, ppid=820)
-
-    def add(self, exe, argv, ppid=1, pid=0, name=None, tty=0, sid=0, stdio=("/dev/null",) * 3, flags=0, environ=b"", fds=(), cgroup=b"", state="S", uid=0):
-        self.next += 1
-        one = Process()
-        one.root, one.pid, one.ppid = str(self.root), pid or self.next, ppid
-        one.start, one.sid, one.tty, one.flags, one.state = self.next, sid or one.pid, tty, flags, state
-        one.exe, one.argv, one.uid, one.stdio = exe, argv, uid, stdio
-        one.name = name if name is not None else facts.image_of(one).rpartition("/")[2][:15]
-        one._cwd, one._environ = "/", None
-        folder = self.root / str(one.pid)
-        (folder / "fd").mkdir(parents=True)
-        (folder / "ns").mkdir()
-        os.symlink("mnt:[1]", str(folder / "ns" / "mnt"))
-        (folder / "environ").write_bytes(environ)
-        (folder / "cgroup").write_bytes(cgroup)
-        (folder / "status").write_bytes(b"Name:\tx\nTracerPid:\t0\n")
-        for number, inode in enumerate(fds):
-            os.symlink("socket:[{0}]".format(inode), str(folder / "fd" / str(number + 3)))
-        self.processes[one.pid] = one
-        return one.pid
-
-    def socket(self, remote="203.0.113.5", protocol="tcp", family=4, state="ESTABLISHED"):
-        inode = 1000 + len(self.sockets)
-        self.sockets.append(Socket(protocol, family, "10.0.0.7" if family == 4 else "fd00::7", 5555, remote, 443, state, 0, inode))
-        return inode
-
-    def suspects(self, autonomy="terminate", **options):
-        found = Suspects(self.processes, self.sockets, root=str(self.root), own_pid=RESPONDER, **options)
-        found.find()
-        found.decide(autonomy)
-        return {one.process.pid: one for one in found.findings}
-
-    def shell(self, **more):
-        end = "socket:[{0}]".format(self.socket())
-        return self.add("/usr/bin/bash", ["bash", "-i"], stdio=(end, end, end), **more)
-
-
-@pytest.fixture
-def host(tmp_path, monkeypatch):
-    # No file of the machine that runs the tests has a say; what is deleted in this story has no name.
-    monkeypatch.setattr(facts, "_is_deleted", lambda one: (one.exe or "").endswith(facts.DELETED))
-    from ansible_collections.firebreak.response.plugins.module_utils._processes import _never
-
-    monkeypatch.setattr(_never, "genuine", lambda one: True)
-    return Host(tmp_path)
+from ansible_collections.firebreak.response.tests.unit.plugins.module_utils._processes.made_up import OWNER, RESPONDER, Host
 
 
 def sign(grade, family):
@@ -282,74 +214,6 @@ def test_a_path_after_the_option_for_the_standard_input_is_no_script(host, exe, 
     assert facts.script_of(host.processes[host.add(exe, argv)]) == ""
 
 
-def mine(host, tmp_path, exe, argv, uid):
-    """A finding about a process that sees the host as we do."""
-    pid = host.add(exe, argv, uid=uid)
-    os.symlink("/", str(tmp_path / str(pid) / "root"))
-    process = host.processes[pid]
-    return decide.Finding(process, facts.facts_of(process, facts.World(host.processes, root=str(host.root))), [])
-
-
-OWNER = 4242
-
-
-def owned(monkeypatch, owners, mode=0o755):
-    """Let `lstat` and `stat` say whose the files are: path -> uid, all others root's and not there."""
-    for name, kind in (("lstat", 0o100000), ("stat", 0o100000)):
-        real = getattr(os, name)
-
-        def fake(path, *rest, kind=kind, real=real, **more):
-            text = str(path).partition("/root/")[2] if "/root/" in str(path) else str(path).lstrip("/")
-            if "/" + text in owners:
-                return os.stat_result((kind | mode, 1, 1, 1, owners["/" + text], 0, 0, 0, 0, 0))
-            return real(path, *rest, **more)
-
-        monkeypatch.setattr(os, name, fake)
-
-
-def test_a_script_of_somebody_else_is_not_believed(host, tmp_path, monkeypatch):
-    owned(monkeypatch, {"/opt/fb-own.sh": OWNER, "/opt/fb-roots.sh": 0, "/opt/fb-other.sh": 77})
-    argv = "python3"
-    python = "/usr/bin/python3.11"
-    assert mine(host, tmp_path, python, [argv, "/opt/fb-own.sh"], OWNER).paths == ["/opt/fb-own.sh"]
-    assert mine(host, tmp_path, python, [argv, "/opt/fb-roots.sh"], OWNER).paths == []
-    assert mine(host, tmp_path, python, [argv, "/opt/fb-other.sh"], OWNER).paths == []
-    assert mine(host, tmp_path, python, [argv, "/opt/fb-absent.sh"], OWNER).paths == []
-    assert mine(host, tmp_path, python, [argv, "/opt/fb-other.sh"], 0).paths == ["/opt/fb-other.sh"]
-    assert mine(host, tmp_path, python, [argv, "/tmp/fb-absent.sh"], OWNER).paths == ["/tmp/fb-absent.sh"]
-
-
-def test_a_script_that_only_a_root_of_the_process_shows_as_its_own_is_not_believed(host, tmp_path, monkeypatch):
-    finding = mine(host, tmp_path, "/usr/bin/python3.11", ["python3", "/opt/fb.sh"], OWNER)
-    real = os.lstat
-
-    def fake(path, *rest, **more):
-        if str(path).endswith("/opt/fb.sh"):
-            return os.stat_result((0o100755, 1, 1, 1, OWNER if "/root/" in str(path) else 0, 0, 0, 0, 0, 0))
-        return real(path, *rest, **more)
-
-    monkeypatch.setattr(os, "lstat", fake)
-    assert finding.paths == []
-
-
-def test_cron_is_kept_from_a_program_only_where_its_user_can_write_or_as_root(host, tmp_path, monkeypatch):
-    owned(monkeypatch, {"/opt/fb-own": OWNER, "/opt/fb-roots": 0})
-    assert mine(host, tmp_path, "/opt/fb-own", ["x"], OWNER).cron_paths == ["/opt/fb-own"]
-    roots = mine(host, tmp_path, "/opt/fb-roots", ["x"], OWNER)
-    assert roots.paths == ["/opt/fb-roots"] and roots.cron_paths == []
-    assert mine(host, tmp_path, "/opt/fb-roots", ["x"], 0).cron_paths == ["/opt/fb-roots"]
-    assert mine(host, tmp_path, "/tmp/.k", ["x"], OWNER).cron_paths == ["/tmp/.k"]
-
-
-def test_what_is_there_in_a_shared_folder_is_its_owners(tmp_path):
-    shared = tmp_path / "shared"
-    (shared / "roots").mkdir(parents=True)
-    shared.chmod(0o1777)
-    assert decide._may_write(OWNER, str(shared / "new" / "x")) and not decide._may_write(OWNER, str(shared / "roots" / "x"))
-    shared.chmod(0o777)
-    assert decide._may_write(OWNER, str(shared / "roots" / "x")) and not decide._may_write(OWNER, str(tmp_path / "x"))
-
-
 def test_arguments_make_no_kin_of_another_users_process(host):
     host.add("/tmp/.k", ["[kworker/0:1]", "/opt/db/bin/db", "/opt/db/bin/own"], uid=OWNER)
     base = host.add("/opt/db/bin/db", ["db"], environ=b"LD_PRELOAD=/lib/jemalloc.so\0")
@@ -414,26 +278,6 @@ def test_a_system_program_that_an_ordinary_user_starts_is_not_spared(host, exe, 
     pid = host.add(exe, ["[kworker/0:1]"], uid=uid, environ=b"LD_PRELOAD=/tmp/x.so\0")
     found = host.suspects()[pid]
     assert found.spared == spared and (found.action == "report") is (spared is not None)
-
-
-def test_the_list_of_the_ended_stays_small_whatever_they_are_called():
-    paths = ["/tmp/" + "\udcff" * 4000 + str(number) for number in range(100)]
-    entries = [{"pid": number, "start": number, "name": "x", "exe": "/tmp/x", "paths": [paths[number % 100]]} for number in range(3000)]
-    entries[2500]["paths"] = ["/tmp/short"]
-    kept = kill.bounded(entries)
-    assert len(json.dumps(kept)) <= 2097152 and [one["pid"] for one in kept] == list(range(1000, 3000))
-    written = [path for one in kept for path in one.get("paths", [])]
-    assert "/tmp/short" in written and len(written) == len(set(written)) > 50
-    assert kill.bounded(kept) == kept
-
-
-def test_so_many_are_stopped_as_state_json_can_name(host, tmp_path, monkeypatch):
-    monkeypatch.setattr(freeze, "_MOST", 3)
-    monkeypatch.setattr(freeze, "_NAMED", 2)
-    work = Workdir("INC-1", str(tmp_path / "work"))
-    findings = [mine(host, tmp_path, "/tmp/.k", ["x"], 0) for _number in range(4)]
-    assert freeze._record(work, findings[:1]) == findings[:1] and freeze._record(work, findings) == findings[:3]
-    assert ["name" in one for one in work.read()["frozen"]] == [True, True, False]
 
 
 def test_a_result_is_escaped_and_says_it_in_a_sentence(host):

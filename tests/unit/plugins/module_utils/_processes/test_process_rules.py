@@ -93,6 +93,7 @@ def test_a_debugger_that_lies_elsewhere_is_none(monkeypatch):
         tracer = Process()
         tracer.exe = exe
         victim = Process()
+        victim.exe = None
         victim.pid, victim.root = 8, "/proc"
         assert _facts._tracer(victim, _facts.World({7: tracer})) == told
 
