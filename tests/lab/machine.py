@@ -26,6 +26,7 @@ NEEDED = {
     "mmdebstrap": "mmdebstrap",
     "ip": "iproute2",
     "nsenter": "util-linux",
+    "sysctl": "procps",
     "ssh-keygen": "openssh-client",
 }
 

@@ -134,7 +134,7 @@ class Context:
                 if self.late():
                     self.unscanned += 1  # many processes can share one large table of descriptors
                     continue
-                folder = "{0}/{1}/fd".format(self.proc, pid)
+                folder = process.folder + "/fd"
                 first = process.stdio
                 try:
                     # Since Linux 6.2 the folder's size is the number of descriptors (before, 0): most have these three.

@@ -49,7 +49,7 @@ def bounded(work: Callable[[], None], deadline: float) -> bool:
 
 def record(context: Context, process: Process) -> tuple[dict[str, object], bytes, bytes]:
     """One process as JSON Lines has it, with its raw `stat` and `status`. A process that vanished meanwhile says so."""
-    base = "{0}/{1}/".format(context.proc, process.pid)
+    base, own = process.folder + "/", "{0}/{1}/".format(context.proc, process.pid)
     status = read_proc(base + "status", 65536)
     entry: dict[str, object] = {
         "pid": process.pid, "ppid": process.ppid, "start_ticks": process.start, "sid": process.sid, "tty": process.tty,
@@ -68,7 +68,7 @@ def record(context: Context, process: Process) -> tuple[dict[str, object], bytes
         entry["cwd"] = _link(base + "cwd")
         entry["root"] = _link(base + "root")
         entry["namespaces"] = {kind: _link(base + "ns/" + kind) for kind in _NAMESPACES}
-        entry["loginuid"] = read_proc(base + "loginuid", 64).decode("ascii", "replace")
+        entry["loginuid"] = read_proc(own + "loginuid", 64).decode("ascii", "replace")
         descriptors = context.descriptors.get(process.pid)
         if descriptors is not None:
             entry["fds"] = dict(descriptors[:_FDS_SHOWN])
@@ -78,7 +78,7 @@ def record(context: Context, process: Process) -> tuple[dict[str, object], bytes
         key, _colon, value = line.partition(b":")
         if key in (b"Uid", b"Gid", b"Groups", b"TracerPid", b"NSpid", b"CapEff", b"Seccomp", b"NoNewPrivs", b"VmRSS"):
             entry["status_" + key.decode("ascii")] = value.strip().decode("ascii", "replace")
-    stat = read_proc(base + "stat", 4096)
+    stat = read_proc(own + "stat", 4096)
     # Read last: a number that was given to somebody else meanwhile shows itself by another start time.
     parsed = parse_stat(stat)
     if parsed is None or int(parsed[1][19]) != process.start:

@@ -80,10 +80,16 @@ class Process:
         return self.state not in "ZXx" or (self.state == "Z" and self.threads > 1)
 
     @property
+    def folder(self) -> str:
+        """Where /proc shows what it holds: of another thread where the first one has ended."""
+        base = "{0}/{1}".format(self.root, self.pid)
+        return living_thread(base) if self.state == "Z" and self.threads > 1 else base
+
+    @property
     def cwd(self) -> str | None:
         """The working directory, None where it cannot be read."""
         if self._cwd is None:
-            self._cwd = link("{0}/{1}/cwd".format(self.root, self.pid)) or ""
+            self._cwd = link(self.folder + "/cwd") or ""
         return self._cwd or None
 
     @property
@@ -132,7 +138,7 @@ def _command_line(path: str, limit: int) -> list[str]:
     return data[:-1 if data.endswith(b"\0") else None].decode("utf-8", "surrogateescape").split("\0", _ARGUMENTS - 1)
 
 
-def _task(base: str) -> str:
+def living_thread(base: str) -> str:
     """Where to read a process whose first thread has ended: the folder of a thread that lives, or `base` where there is none."""
     try:
         threads = os.listdir(base + "/task")
@@ -184,7 +190,7 @@ def _read(pid: int, root: str, memory: bool = True, limit: int = ARGV_LIMIT) -> 
     if flags & KERNEL_THREAD:
         return process
     if process.state == "Z" and process.threads > 1:
-        base = _task(base)
+        base = living_thread(base)
     # A process that claims no image may still have arguments: the two are read apart.
     process.exe = link(base + "/exe")
     if memory:
@@ -203,7 +209,7 @@ def read_memory(process: Process, name: str, limit: int) -> bytes:
     """`cmdline`, `environ` or `maps` of a process, at most `limit` bytes; empty where it does not answer, now or before."""
     if process.mute:
         return b""
-    found, stuck = each(["{0}/{1}/{2}".format(process.root, process.pid, name)], lambda path: read_proc(path, limit))
+    found, stuck = each(["{0}/{1}".format(process.folder, name)], lambda path: read_proc(path, limit))
     process.mute = bool(stuck)
     return b"" if stuck else found[0]
 
@@ -248,7 +254,7 @@ def same(process: Process, root: str = "/proc") -> bool:
         return False
     base = "{0}/{1}".format(root, process.pid)
     if parsed[1][0] == b"Z" and int(parsed[1][17]) > 1:
-        base = _task(base)
+        base = living_thread(base)
     return link(base + "/exe") == process.exe
 
 
@@ -260,6 +266,6 @@ def now(process: Process, root: str = "/proc") -> str | None:
     state = parsed[1][0].decode("ascii", "replace")
     # Only its first thread has ended: the state of the others is asked of one of them.
     if state == "Z" and int(parsed[1][17]) > 1:
-        other = parse_stat(read_proc(_task("{0}/{1}".format(root, process.pid)) + "/stat", _FIRST_READ))
+        other = parse_stat(read_proc(living_thread("{0}/{1}".format(root, process.pid)) + "/stat", _FIRST_READ))
         return other[1][0].decode("ascii", "replace") if other is not None else state
     return state

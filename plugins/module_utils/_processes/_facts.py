@@ -12,7 +12,7 @@ import re
 import socket as _socket
 
 from .._host._files import link, read_proc
-from .._host._processes import _task as living_thread
+from .._host._processes import living_thread
 from .._host._sockets import descriptors, own_addresses
 from ._match import LOWER
 
