@@ -97,7 +97,8 @@ def main() -> int:
     demo.claim(run.status == 0, f"the host is {run.of(HOST, 'Give the network back').get('verdict')}")
     demo.claim(_rules() == before, "its firewall is what it was")
     heard = _attacker()
-    demo.claim(not heard, f"no cut connection came back to life: {heard}")
+    # What his server still sends is answered by the kernel: there is no such connection. That is its end, not its life.
+    demo.claim(not set(heard) - {"reset"}, f"no cut connection came back to life: {heard}")
     for name in INTRUDERS:
         intruders.unplant(HOST, name)
     demo.say("the lab stays up for you: ./dev lab status, ./dev lab down")
