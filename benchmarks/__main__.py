@@ -25,7 +25,7 @@ def _keep(figures: list[dict[str, object]]) -> None:
 
 
 def _bench(figure: dict[str, object]) -> str:
-    return str(figure["name"]).split("/")[0]
+    return str(figure["name"]).split("/", maxsplit=1)[0]
 
 
 def main(names: list[str]) -> int:

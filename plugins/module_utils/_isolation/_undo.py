@@ -4,7 +4,8 @@
 
 """Undo an isolation that nobody confirmed. Runs alone on the host, after the module is gone: `undo.py TOKEN [SECONDS]`.
 
-It imports nothing of ours and uses no shell, and of Python's own little before it has waited: it waits on every host at once. Beside it lie state.json, which holds the commands, and the file
+It imports nothing of ours and uses no shell,
+and of Python's own little before it has waited: it waits on every host at once. Beside it lie state.json, which holds the commands, and the file
 `armed-TOKEN`. Who renames that file decides: the confirmation and the undo never both happen.
 """
 

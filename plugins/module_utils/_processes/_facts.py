@@ -346,7 +346,8 @@ def facts_of(process: Process, world: World) -> Facts:
             "uid": process.uid, "memfd": memfd, "deleted": not memfd and _is_deleted(process), "writable_path": writable(image),
             "system_path": system(image), "interpreter": base in _INTERPRETERS, "bracketed": _looks_like_thread(process),
             "renamed": bool(image) and not memfd and not image.rpartition("/")[2].startswith(process.name),
-            "leader_exited": leader_exited(process), "stdin_socket": two, "stdio_socket": two and stdio[0] == stdio[2], "shell_without_tty": _shell_without_tty(process),
+            "leader_exited": leader_exited(process), "stdin_socket": two, "stdio_socket": two and stdio[0] == stdio[2],
+            "shell_without_tty": _shell_without_tty(process),
         },
         process, world,
     )
