@@ -72,3 +72,8 @@ def merge(*parts: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, obj
                 raise ValueError("option {0} stands twice".format(name))
             spec[name] = dict(option)
     return spec
+
+
+def strings(value: object) -> list[str]:
+    """A list option as texts; empty where it is no list."""
+    return [str(entry) for entry in value] if isinstance(value, list) else []

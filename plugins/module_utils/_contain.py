@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from ._arguments import strings
 from ._errors import HostError
 from ._host._journal import tell
 from ._host._workdir import Workdir
@@ -99,8 +100,3 @@ def _finish(work: Workdir, params: Mapping[str, object], diff: bool) -> dict[str
 
         result["discarded"] = discard(work, received.get("name"), received.get("sha256"))
     return result
-
-
-def strings(value: object) -> list[str]:
-    """A list of texts, whatever was given."""
-    return [str(entry) for entry in value] if isinstance(value, list) else []

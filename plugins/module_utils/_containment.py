@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import time
 
-from ._contain import ORDER, WOULD_BE, merged, strings
+from ._arguments import strings
+from ._contain import ORDER, WOULD_BE, merged
 from ._errors import FirebreakError
 from ._evidence import _collectors, _run as evidence_run
 from ._evidence._bundle import Bundle

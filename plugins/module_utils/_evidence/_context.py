@@ -134,7 +134,8 @@ class Context:
                 if self.late():
                     self.unscanned += 1  # many processes can share one large table of descriptors
                     continue
-                folder = process.folder + "/fd"
+                # `folder` asks the kernel once more, which all of them together cannot spend before the cut.
+                folder = (process.folder if process.leader_exited else "{0}/{1}".format(self.proc, pid)) + "/fd"
                 first = process.stdio
                 try:
                     # Since Linux 6.2 the folder's size is the number of descriptors (before, 0): most have these three.

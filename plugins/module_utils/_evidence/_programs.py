@@ -11,6 +11,9 @@ import os
 import threading
 import time
 
+from .._host._files import link
+from .._host._processes import living_thread
+
 _CHUNK = 1048576
 
 
@@ -45,7 +48,7 @@ class Programs:
         for pid, path in images.items():
             try:
                 # The kernel's link leads to the very file that runs, deleted or not, whatever lies under its name now.
-                handle = self._open("{0}/{1}/exe".format(proc, pid))
+                handle = self._open("{0}/{1}".format(proc, pid))
             except OSError:
                 continue
             try:
@@ -56,8 +59,10 @@ class Programs:
                 os.close(handle)
 
     @staticmethod
-    def _open(path: str) -> int:
+    def _open(folder: str) -> int:
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        # Where its first thread has ended, another one still knows the file.
+        path = (folder if link(folder + "/exe") is not None else living_thread(folder)) + "/exe"
         try:
             return os.open(path, flags | os.O_NOATIME)
         except PermissionError:

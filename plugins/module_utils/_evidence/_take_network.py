@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .._host._files import read_proc
 from .._host._sockets import read_tables, sockets_of
+from ._commands import Command, find
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,8 +112,6 @@ def start_firewall(context: Context) -> None:
     """Start what the firewall collector will wait for; nothing on a made-up host."""
     if not context.live or context.commands:
         return
-    from ._commands import Command, find
-
     wanted = [("nft", ["list", "ruleset"])]
     for name, table in (("iptables-save", "ip_tables_names"), ("ip6tables-save", "ip6_tables_names")):
         # Only where the old tables are in use: asking for them would load them into the kernel.

@@ -7,11 +7,9 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 
 from .._host._files import read_proc
-from .._host._patience import each
+from .._host._patience import each, in_time
 from .._host._processes import parse_stat
 
 TYPE_CHECKING = False
@@ -37,14 +35,6 @@ def _link(path: str) -> str | None:
         return os.readlink(path)
     except OSError:
         return None
-
-
-def bounded(work: Callable[[], None], deadline: float) -> bool:
-    """Whether `work` came to its end before `deadline` (monotonic); what hangs is left behind in a daemon thread."""
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(max(0.0, deadline - time.monotonic()))
-    return not thread.is_alive()
 
 
 def record(context: Context, process: Process) -> tuple[dict[str, object], bytes, bytes]:
@@ -177,13 +167,13 @@ def take_deleted_files(bundle: Bundle, context: Context) -> None:
     def look() -> None:
         for entry in records:
             try:
-                stat = os.stat("{0}/{1}/fd/{2}".format(context.proc, entry["pid"], entry["fd"]))
+                stat = os.stat("{0}/fd/{1}".format(context.processes[int(str(entry["pid"]))].folder, entry["fd"]))
             except OSError:
                 entry["vanished"] = True
                 continue
             entry.update({"dev": stat.st_dev, "inode": stat.st_ino, "size": stat.st_size, "mode": stat.st_mode})
 
-    why = "" if bounded(look, context.deadline) else "a file system did not answer in time"
+    why = "" if in_time(look, context.deadline) else "a file system did not answer in time"
     # A copy, for the thread may still wait for a dead mount.
     listed = [dict(entry) for entry in records]
     bundle.add_jsonl(FOLDER + "open_deleted_files.jsonl", listed, "/proc/*/fd", "partial" if why else "complete", why)
@@ -197,8 +187,8 @@ def take_deleted_programs(bundle: Bundle, context: Context) -> None:
         exe = process.exe
         if exe is None or not (exe.endswith(_DELETED) or exe.startswith("/memfd:")):
             continue
-        copy = _Copy("{0}/{1}/exe".format(context.proc, pid), seen)
-        if not bounded(copy.read, context.deadline):
+        copy = _Copy(process.folder + "/exe", seen)
+        if not in_time(copy.read, context.deadline):
             bundle.fail("deleted_programs", "out of time, or a file system did not answer")
             return
         if copy.parts is not None:

@@ -12,6 +12,7 @@ it ends with the module.
 from __future__ import annotations
 
 import _thread
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,3 +79,20 @@ def each(items: Sequence[T], work: Callable[[T], R], seconds: float = SECONDS) -
             stuck.append(items[start])
             start += 1
     return done, stuck
+
+
+def in_time(work: Callable[[], None], deadline: float) -> bool:
+    """Whether `work` came to its end before `deadline` (monotonic); what hangs is left behind.
+
+    Where the host has no room for a thread it is done here, without a limit.
+    """
+    import threading
+
+    thread = threading.Thread(target=work, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        work()
+        return True
+    thread.join(max(0.0, deadline - time.monotonic()))
+    return not thread.is_alive()

@@ -77,13 +77,18 @@ class Process:
     @property
     def alive(self) -> bool:
         """Whether it can still run: a dead entry cannot, nor a zombie, unless only its first thread has ended."""
-        return self.state not in "ZXx" or (self.state == "Z" and self.threads > 1)
+        return self.state not in "ZXx" or self.leader_exited
+
+    @property
+    def leader_exited(self) -> bool:
+        """Whether its first thread had ended while others ran on: everything then shows a zombie, which it is not."""
+        return self.state == "Z" and self.threads > 1
 
     @property
     def folder(self) -> str:
-        """Where /proc shows what it holds: of another thread where the first one has ended."""
+        """The folder of /proc that shows it now; where its first thread has ended, by now too, that of one that lives."""
         base = "{0}/{1}".format(self.root, self.pid)
-        return living_thread(base) if self.state == "Z" and self.threads > 1 else base
+        return base if self.exe is None or link(base + "/exe") is not None else living_thread(base)
 
     @property
     def cwd(self) -> str | None:
@@ -189,7 +194,7 @@ def _read(pid: int, root: str, memory: bool = True, limit: int = ARGV_LIMIT) -> 
         return None
     if flags & KERNEL_THREAD:
         return process
-    if process.state == "Z" and process.threads > 1:
+    if process.leader_exited:
         base = living_thread(base)
     # A process that claims no image may still have arguments: the two are read apart.
     process.exe = link(base + "/exe")

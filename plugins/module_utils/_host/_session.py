@@ -66,7 +66,7 @@ def management_session(
         process = processes.get(ancestor)
         if process is None or process.name not in _SERVERS:
             continue
-        held = set(descriptors(ancestor, root))
+        held = set(descriptors("{0}/{1}".format(root, ancestor)))
         mine = [socket for socket in live if socket.inode in held]
         # What is forwarded through the session leaves from another port; a socket-activated sshd has no listener.
         mine = [socket for socket in mine if socket.local_port in listening] or mine

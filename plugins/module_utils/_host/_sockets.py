@@ -142,9 +142,9 @@ def own_addresses(root: str = "/proc") -> set[str]:
     return own
 
 
-def descriptors(pid: int, root: str = "/proc") -> list[int]:
-    """The inodes of the sockets that a process holds; empty where it is gone or refused."""
-    folder = "{0}/{1}/fd".format(root, pid)
+def descriptors(folder: str) -> list[int]:
+    """The inodes of the sockets that a process holds, by its folder of /proc; empty where it is gone or refused."""
+    folder += "/fd"
     found = []
     try:
         names = os.listdir(folder)
@@ -172,6 +172,6 @@ def owners(inodes: Iterable[int], root: str = "/proc", pids: list[int] | None = 
     if pids is None:
         pids = [int(name) for name in os.listdir(root) if name.isdigit()]
     for pid in sorted(pids):
-        for inode in wanted.intersection(descriptors(pid, root)):
+        for inode in wanted.intersection(descriptors("{0}/{1}".format(root, pid))):
             found.setdefault(inode, []).append(pid)
     return found

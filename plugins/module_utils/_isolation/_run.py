@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Mapping
 
+from .._arguments import strings
 from .._errors import HostError, OptionError
 from .._host._files import read_regular
 from .._host._journal import tell
@@ -64,17 +65,13 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool = False) -> d
     return result
 
 
-def _strings(value: object) -> list[str]:
-    return [str(entry) for entry in value] if isinstance(value, list) else []
-
-
 def plan_of(params: Mapping[str, object], session: Session, transport: str) -> Plan:
     """The plan that the module's options ask for; `transport`: of the connection. Raises PolicyError, OptionError, HostError."""
     seconds = params["confirm_within"]
     if not isinstance(seconds, int) or not 5 <= seconds <= 3600:
         raise OptionError("confirm_within", seconds, "must be from 5 to 3600 seconds")
     return make_plan(
-        session, _strings(params["allow"]), _strings(params["management"]), _strings(params["management_networks"]), transport)
+        session, strings(params["allow"]), strings(params["management"]), strings(params["management_networks"]), transport)
 
 
 def _isolate(

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 from .._errors import FirebreakError
 from .._host._files import read_proc
-from .._host._patience import each
-from .._host._processes import same
-from ._facts import home_of
+from .._host._patience import in_time
+from .._host._processes import read_memory, same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._evidence._bundle import Bundle
-    from .._host._processes import Process
     from ._decide import Finding
 
 # The largest program that is taken whole; of a larger one so much, which is said.
@@ -52,10 +51,10 @@ def capture(findings: list[Finding], bundle: Bundle, deferred: bool = False) -> 
 
 def _capture(one: Finding, bundle: Bundle, seen: set[tuple[int, int]], later: list[tuple[Finding, int]], deferred: bool) -> None:
     process = one.process
-    base = home_of(process) + "/"
+    base = process.folder + "/"
     folder = "[root]/proc/{0}/".format(process.pid)
     handle = _open_program(base + "exe")
-    texts = [(name, _memory(process, base + name, limit) if name in _MEMORY else read_proc(base + name, limit), limit) for name, limit in _TEXTS]
+    texts = [(name, read_memory(process, name, limit) if name in _MEMORY else read_proc(base + name, limit), limit) for name, limit in _TEXTS]
     links = {name: _readlink(base + name) for name in ("cwd", "root", "exe")}
     descriptors = _descriptors(base + "fd")
     # Asked after reading: only so does all of it belong to this very process.
@@ -93,15 +92,6 @@ def _capture(one: Finding, bundle: Bundle, seen: set[tuple[int, int]], later: li
         os.close(handle)
 
 
-def _memory(process: Process, path: str, limit: int) -> bytes:
-    """A file of /proc that is read from the memory of the process; empty where that does not answer, now or before."""
-    if process.mute:
-        return b""
-    found, stuck = each([path], lambda one: read_proc(one, limit))
-    process.mute = bool(stuck)
-    return b"" if stuck else found[0]
-
-
 def take_files(files: list[tuple[Finding, int]], bundle: Bundle) -> None:
     """Take the programs that were put off, and close them."""
     for one, handle in files:
@@ -113,8 +103,6 @@ def take_files(files: list[tuple[Finding, int]], bundle: Bundle) -> None:
 
 def _take_program(one: Finding, handle: int, bundle: Bundle) -> None:
     """The content of the file, read by a thread, so that a file system that hangs takes five seconds and no more."""
-    import threading
-
     parts: list[bytes] = []
     failure: list[str] = []
 
@@ -135,16 +123,10 @@ def _take_program(one: Finding, handle: int, bundle: Bundle) -> None:
             os.close(copy)
 
     copy = os.dup(handle)
-    thread = threading.Thread(target=read, daemon=True)
-    try:
-        thread.start()
-        thread.join(_SECONDS)
-    except RuntimeError:
-        os.close(copy)
-        failure.append("the host has no room for one more thread")
+    answered = in_time(read, time.monotonic() + _SECONDS)
     size = os.fstat(handle).st_size
     why = failure[0] if failure else ""
-    if thread.is_alive():
+    if not answered:
         why = "its file system did not answer in {0:.0f} s".format(_SECONDS)
     elif not why and size > PROGRAM_LIMIT:
         why = "cut at {0} of {1} bytes".format(PROGRAM_LIMIT, size)

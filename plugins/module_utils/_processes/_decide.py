@@ -16,7 +16,7 @@ import re
 import stat as _stat
 
 from .._host._files import read_regular
-from ._facts import WRITABLE, home_of, image_of, script_of, system, writable
+from ._facts import WRITABLE, image_of, script_of, system, writable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _its_own(process: Process, path: str) -> bool:
     if process.uid == 0 or writable(path):
         return True
     found = False
-    for root in (home_of(process) + "/root", ""):
+    for root in (process.folder + "/root", ""):
         try:
             entry = os.lstat(root + path)
         except OSError:
@@ -149,7 +149,7 @@ def _text(process: Process) -> str:
     if not _sound(path):
         return ""
     try:
-        return read_regular("{0}/root{1}".format(home_of(process), path), _SCRIPT_LIMIT).decode("utf-8", "surrogateescape")
+        return read_regular("{0}/root{1}".format(process.folder, path), _SCRIPT_LIMIT).decode("utf-8", "surrogateescape")
     except OSError:
         return ""
 
@@ -228,7 +228,7 @@ def _private_folder(path: str) -> str:
 def _identity(one: Finding) -> tuple[int, int] | None:
     if one.identity is None:
         try:
-            stat = os.stat(home_of(one.process) + "/exe")
+            stat = os.stat(one.process.folder + "/exe")
         except OSError:
             return None
         one.identity = (stat.st_dev, stat.st_ino)
@@ -292,13 +292,13 @@ def _same_content(one: Finding, source: Finding) -> bool:
         if finding.facts["interpreter"] or finding.facts["system_path"]:
             return False
     try:
-        sizes = {os.stat(home_of(each.process) + "/exe").st_size for each in (one, source)}
+        sizes = {os.stat(each.process.folder + "/exe").st_size for each in (one, source)}
     except OSError:
         return False
     if len(sizes) != 1:
         return False
-    mine = CONTENTS.digest(home_of(one.process) + "/exe")
-    return mine is not None and mine == CONTENTS.digest(home_of(source.process) + "/exe") and not _copy_of_system(*mine)
+    mine = CONTENTS.digest(one.process.folder + "/exe")
+    return mine is not None and mine == CONTENTS.digest(source.process.folder + "/exe") and not _copy_of_system(*mine)
 
 
 @functools.lru_cache(1024)

@@ -12,7 +12,6 @@ import re
 import socket as _socket
 
 from .._host._files import link, read_proc
-from .._host._processes import living_thread
 from .._host._sockets import descriptors, own_addresses
 from ._match import LOWER
 
@@ -62,17 +61,6 @@ def image_of(process: Process) -> str:
     """The executable's path without the kernel's mark; "" for kernel threads and zombies."""
     exe = process.exe or ""
     return exe[: -len(DELETED)] if exe.endswith(DELETED) else exe
-
-
-def leader_exited(process: Process) -> bool:
-    """Whether its first thread has ended and others run on: everything then shows a zombie, which it is not."""
-    return process.state == "Z" and process.alive
-
-
-def home_of(process: Process) -> str:
-    """The folder of /proc that shows the process; where its first thread has ended, that of one that lives."""
-    base = "{0}/{1}".format(process.root, process.pid)
-    return base if process.exe is None or link(base + "/exe") is not None else living_thread(base)
 
 
 @functools.lru_cache(1024)
@@ -155,7 +143,7 @@ def _is_deleted(process: Process) -> bool:
     if not exe.endswith(DELETED):
         return False
     try:
-        return os.stat(home_of(process) + "/exe").st_nlink == 0
+        return os.stat(process.folder + "/exe").st_nlink == 0
     except OSError:
         return True
 
@@ -189,13 +177,12 @@ class World:
         """Inodes of the sockets that a process holds, scanned once."""
         found = self._held.get(process.pid)
         if found is None:
-            folder, _slash, number = home_of(process).rpartition("/") if leader_exited(process) else (self.root, "", str(process.pid))
-            found = self._held[process.pid] = descriptors(int(number), folder)
+            found = self._held[process.pid] = descriptors(process.folder)
         return found
 
     def known(self, inodes: Mapping[int, list[int]]) -> None:
         """Take over a scan of descriptors that somebody has made: socket inode -> pids."""
-        self._held = {pid: [] for pid, process in self.processes.items() if not leader_exited(process)}
+        self._held = {pid: [] for pid, process in self.processes.items() if not process.leader_exited}
         for inode, pids in inodes.items():
             for pid in pids:
                 self._held.setdefault(pid, []).append(inode)
@@ -246,7 +233,7 @@ def _shell_without_tty(process: Process) -> bool:
 
 
 def _tracer(process: Process, world: World) -> str:
-    status = read_proc(home_of(process) + "/status", 4096)
+    status = read_proc(process.folder + "/status", 4096)
     at = status.find(b"\nTracerPid:")
     pid = status[at + 11:status.find(b"\n", at + 1)].strip() if at >= 0 else b"0"
     if not pid.isdigit() or pid == b"0":
@@ -346,7 +333,7 @@ def facts_of(process: Process, world: World) -> Facts:
             "uid": process.uid, "memfd": memfd, "deleted": not memfd and _is_deleted(process), "writable_path": writable(image),
             "system_path": system(image), "interpreter": base in _INTERPRETERS, "bracketed": _looks_like_thread(process),
             "renamed": bool(image) and not memfd and not image.rpartition("/")[2].startswith(process.name),
-            "leader_exited": leader_exited(process), "stdin_socket": two, "stdio_socket": two and stdio[0] == stdio[2],
+            "leader_exited": process.leader_exited, "stdin_socket": two, "stdio_socket": two and stdio[0] == stdio[2],
             "shell_without_tty": _shell_without_tty(process),
         },
         process, world,

@@ -10,7 +10,7 @@ import os
 
 from .._host._files import link, read_proc
 from .._host._processes import ancestors
-from ._facts import DELETED, basename_of, home_of, image_of, system
+from ._facts import DELETED, basename_of, image_of, system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def genuine(process: Process) -> bool:
     A process in a mount namespace of its own may show any path. A file that an upgrade has replaced is believed if the
     process sees the same mounts as we do.
     """
-    base = home_of(process)
+    base = process.folder
     exe = process.exe or ""
     if exe.endswith(DELETED):
         mine = link(process.root + "/self/ns/mnt")
@@ -58,7 +58,7 @@ def unit_names(wanted: Iterable[str]) -> frozenset[str]:
 
 def units_of(process: Process) -> list[str]:
     """The systemd units whose control group holds the process, outermost first."""
-    text = read_proc(home_of(process) + "/cgroup", 16384).decode("utf-8", "surrogateescape")
+    text = read_proc(process.folder + "/cgroup", 16384).decode("utf-8", "surrogateescape")
     found: list[str] = []
     for line in text.splitlines():
         for part in line.split(":", 2)[-1].split("/"):
@@ -73,7 +73,7 @@ def managed_units(process: Process) -> list[str]:
     What lies further below is named by whom the unit was handed to, and all of user.slice by its user: neither can make himself
     a critical service by a name.
     """
-    text = read_proc(home_of(process) + "/cgroup", 16384).decode("utf-8", "surrogateescape")
+    text = read_proc(process.folder + "/cgroup", 16384).decode("utf-8", "surrogateescape")
     found: list[str] = []
     for line in text.splitlines():
         parts = line.split(":", 2)[-1].split("/")[1:]

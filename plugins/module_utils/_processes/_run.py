@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 
+from .._arguments import strings
 from .._errors import HostError, OptionError
 from .._host._journal import tell
 from .._host._processes import first_look
@@ -68,10 +69,6 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool, timeline: Ti
     return found
 
 
-def _strings(value: object) -> list[str]:
-    return [str(entry) for entry in value] if isinstance(value, list) else []
-
-
 def suspects_of(
     params: Mapping[str, object], processes: dict[int, Process], sockets: list[Socket], named: bool = True,
 ) -> Suspects:
@@ -79,7 +76,7 @@ def suspects_of(
     pids = params["pids"]
     return Suspects(
         processes, sockets, pids=[int(pid) for pid in pids] if named and isinstance(pids, list) else [],
-        spare=_strings(params["spare"]), critical=_strings(params["critical_services"]), deep=True)
+        spare=strings(params["spare"]), critical=strings(params["critical_services"]), deep=True)
 
 
 def _act(work: Workdir, params: Mapping[str, object], check_mode: bool, diff: bool, timeline: Timeline) -> dict[str, object]:

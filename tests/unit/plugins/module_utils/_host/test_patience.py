@@ -61,6 +61,13 @@ def test_without_room_for_a_thread_the_work_is_done_all_the_same(monkeypatch):
     assert _patience.each([1, 2], str) == (["1", "2"], [])
 
 
+def test_one_piece_of_work_that_hangs_is_left_behind():
+    start = time.monotonic()
+    assert not _patience.in_time(lambda: time.sleep(3), start + 0.1)
+    assert time.monotonic() - start < 1
+    assert _patience.in_time(lambda: None, start + 5)
+
+
 def test_a_log_that_nobody_reads_holds_up_nobody(tmp_path):
     path = str(tmp_path / "log")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
