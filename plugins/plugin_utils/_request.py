@@ -53,7 +53,9 @@ def _checked(arguments: dict[str, object], spec: Spec) -> dict[str, object]:
         )
     result = _VALIDATOR(spec).validate(arguments)
     if result.error_messages:
-        raise PolicyError("options", list(arguments), "; ".join(result.error_messages))
+        said = "; ".join(result.error_messages)
+        name = next((name for name in arguments if name in said.replace("'", " ").split()), "options")
+        raise PolicyError(name, arguments.get(name, list(arguments)), said)
     checked = native(result.validated_parameters)
     return checked if isinstance(checked, dict) else {}
 

@@ -324,3 +324,12 @@ def test_the_ledger_says_who_did_what_with_what(site):
 def test_a_host_with_an_odd_name_gets_a_harmless_folder(site):
     site.run(contain, Host([contained(evidence=evidence())], [accepted()]), inventory_hostname="../../x")
     assert os.listdir(os.path.join(site.cases, "INC-1", "evidence")) == ["%2E.%2F..%2Fx"]
+
+
+def test_a_mistyped_choice_is_named_with_what_would_be_right(site):
+    host = Host([contained()])
+    result = site.run(contain, host, {"case": "INC-1", "autonomy": "terminat"})
+    assert result["refused"] and host.calls == []
+    assert result["msg"] == (
+        "autonomy: 'terminat' cannot be used: value of autonomy must be one of: report, freeze, terminate, got: terminat"
+    )
