@@ -18,6 +18,7 @@ from ._evidence._bundle import Bundle
 from ._evidence._context import Context
 from ._evidence._take_network import start_firewall
 from ._host._journal import tell
+from ._host._patience import beside
 from ._host._session import Session, management_session
 from ._host._sockets import read_sockets
 from ._isolation import _run as isolation_run
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _FAILURES = (FirebreakError, OSError, MemoryError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
 # What the cut and the kills would destroy; the firewall's rules must be read before ours are among them.
 _BEFORE = ("sockets", "first_look", "firewall")
+_BEFORE_THE_KILL = ("namespace_sockets",)
 
 
 def session_seconds(session: Session, root: str = "/proc") -> float | None:
@@ -73,9 +75,9 @@ class Containment:
         self.steps = [step for step in ORDER if isinstance(asked, list) and step in asked]
         self.results: dict[str, dict[str, object]] = {}
         self.context = Context(max_seconds=float(str(params["max_seconds"])))
-        start_firewall(self.context)
         self.context.start()
         processes = self.context.processes  # first, for the sockets are read meanwhile
+        start_firewall(self.context)
         self.session = management_session(processes, self.context.sockets)
         self.since = session_seconds(self.session)
         # Without a cut nobody can be locked out: then a session that cannot be told is no reason to refuse.
@@ -87,7 +89,7 @@ class Containment:
             spare=strings(params["spare"]), critical=strings(params["critical_services"]))
         self.bundle = Bundle(work, str(params["tier"]), work.case, int(str(params["max_bytes"])))
         self.coverage: dict[str, object] = {}
-        self.flows: list[Socket] = []
+        self._sockets_after: Callable[[], list[Socket]] | None = None
         self.cut: list[dict[str, object]] = []
         self.evidence: dict[str, object] = {}
         # (step, what went wrong) after the cut
@@ -103,13 +105,16 @@ class Containment:
         if self.isolation is not None and self.isolation.changed:
             self.isolation.arm(int(str(self.params["confirm_within"])))
         self._collect(_BEFORE)
+        if self.isolation is not None and self.isolation.changed:
+            self.isolation.prepare()
         self.timeline.mark("first look safe")
         if "termination" in self.steps:
             self.suspects.find()
             self.suspects.decide(str(self.params["autonomy"]))
             self.suspects.freeze(self.work)
             self.timeline.mark("suspects stopped")
-        self._cut()
+        if self.isolation is not None and self.isolation.changed:
+            self._cut(self.isolation)
         self._end()
         self._safely("snapshot", self._rest)
         self._safely("snapshot", self._close)
@@ -125,33 +130,20 @@ class Containment:
             self.trouble.append((step, "{0}: {1}".format(type(error).__name__, printable(str(error), 300))))
 
     def _collect(self, names: tuple[str, ...]) -> None:
-        self.coverage.update(_collectors.run(self.bundle, self.context, list(names)))
+        self.coverage.update(_collectors.run(self.bundle, self.context, names))
         self.bundle.sync()
 
-    def _cut(self) -> None:
-        if self.isolation is None:
-            return
-        if self.isolation.changed:
-            self.isolation.cut()
-            self.timeline.mark("ruleset in force")
-            self._safely("isolation", self.isolation.settle)
-        self._safely("isolation", self._flows)
-
-    def _flows(self) -> None:
-        """What the cut has cut; on a host that was isolated before, what is left."""
-        if self.isolation is None:
-            return
-        if self.isolation.changed:
-            fresh = read_sockets()
-            self.flows = sorted({*self.isolation.flows(self.context.sockets), *self.isolation.flows(fresh)})
-        else:
-            self.flows = self.isolation.remaining()
-        self.cut = isolation_run.describe(self.flows, self.context.processes)
+    def _cut(self, isolation: Isolation) -> None:
+        isolation.cut()
+        self.timeline.mark("ruleset in force")
+        self._sockets_after = beside(read_sockets)
+        self._safely("isolation", isolation.settle)
 
     def _end(self) -> None:
         """Capture, then destroy what was cut, then kill: in this order a program learns nothing before it is captured."""
         ending = "termination" in self.steps
         if ending:
+            self._safely("snapshot", lambda: self._collect(_BEFORE_THE_KILL))
             # Files that a kill does not destroy are only held open now, and copied when the suspects are dead.
             self._safely("termination", lambda: self.suspects.capture(self.bundle, deferred=True))
             self.timeline.mark("suspects captured")
@@ -164,11 +156,17 @@ class Containment:
             self.timeline.mark("last suspect dead")
 
     def _destroy(self, isolation: Isolation) -> None:
-        isolation.destroy(self.flows)
+        """End what the cut has cut; on a host that was isolated before, what is left."""
+        if self._sockets_after is not None:
+            flows = sorted({*isolation.flows(self.context.sockets), *isolation.flows(self._sockets_after())})
+        else:
+            flows = isolation.remaining()
+        self.cut = isolation_run.describe(flows, self.context.processes, self.context.owners)
+        isolation.destroy(flows)
 
     def _rest(self) -> None:
         if "snapshot" in self.steps:
-            self._collect(tuple(name for name in _collectors.names() if name not in _BEFORE))
+            self._collect(tuple(name for name in _collectors.names() if name not in self.coverage))
             self.timeline.mark("volatile tier safe")
         if "termination" in self.steps:
             self.suspects.capture_rest(self.bundle)

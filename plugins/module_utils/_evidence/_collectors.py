@@ -46,16 +46,17 @@ class Collector:
 VOLATILE = [
     Collector("sockets", 1, 64 * _MIB, 5, False, network.take_sockets),
     Collector("first_look", 2, 64 * _MIB, 5, False, processes.take_first_look),
-    Collector("processes", 3, 128 * _MIB, 10, False, processes.take_processes),
-    Collector("network", 4, 64 * _MIB, 5, False, network.take_network),
-    Collector("firewall", 5, 32 * _MIB, 5, True, network.take_firewall),
-    Collector("deleted_files", 6, 16 * _MIB, 5, False, processes.take_deleted_files),
-    Collector("logins", 7, 16 * _MIB, 2, False, system.take_logins),
-    Collector("modules", 8, 8 * _MIB, 2, False, system.take_modules),
-    Collector("mounts", 9, 16 * _MIB, 2, False, system.take_mounts),
-    Collector("system", 10, 16 * _MIB, 2, False, system.take_system),
-    Collector("executables", 11, 16 * _MIB, 15, False, processes.take_programs),
-    Collector("deleted_programs", 12, 192 * _MIB, 15, False, processes.take_deleted_programs),
+    Collector("namespace_sockets", 3, 64 * _MIB, 5, False, network.take_namespace_sockets),
+    Collector("processes", 4, 128 * _MIB, 10, False, processes.take_processes),
+    Collector("network", 5, 64 * _MIB, 5, False, network.take_network),
+    Collector("firewall", 6, 32 * _MIB, 5, True, network.take_firewall),
+    Collector("deleted_files", 7, 16 * _MIB, 5, False, processes.take_deleted_files),
+    Collector("logins", 8, 16 * _MIB, 2, False, system.take_logins),
+    Collector("modules", 9, 8 * _MIB, 2, False, system.take_modules),
+    Collector("mounts", 10, 16 * _MIB, 2, False, system.take_mounts),
+    Collector("system", 11, 16 * _MIB, 2, False, system.take_system),
+    Collector("executables", 12, 16 * _MIB, 15, False, processes.take_programs),
+    Collector("deleted_programs", 13, 192 * _MIB, 15, False, processes.take_deleted_programs),
 ]
 
 

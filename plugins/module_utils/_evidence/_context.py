@@ -6,17 +6,19 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import time
 
 from .._host._files import link
+from .._host._patience import beside
 from .._host._processes import first_look
 from .._host._sockets import read_tables, sockets_of
 from ._programs import Programs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._host._processes import Process
     from .._host._sockets import Socket
     from ._commands import Command
@@ -54,8 +56,7 @@ class Context:
         self.failed: list[str] = []  # why a command could not be started
         self._processes = processes
         self._sockets = sockets
-        self._tables: dict[str, bytes] = {}
-        self._reading: _thread.LockType | None = None
+        self._tables: Callable[[], dict[str, bytes]] | None = None
         self._owners = owners
         # Processes whose descriptors were not looked at for want of time, and those of which only a part was.
         self.unscanned = 0
@@ -91,29 +92,14 @@ class Context:
 
     def start(self) -> None:
         """Begin to read the sockets beside the processes: the kernel walks its tables for milliseconds, without the GIL."""
-        self._reading = lock = _thread.allocate_lock()
-        lock.acquire()
-
-        def read() -> None:
-            try:
-                self._tables.update(read_tables(self.proc))
-            finally:
-                lock.release()
-
-        try:
-            _thread.start_new_thread(read, ())  # Thread.start() would wait until the thread runs
-        except RuntimeError:  # the host has no room for one more: they are read when they are asked for
-            self._reading = None
+        self._tables = beside(lambda: read_tables(self.proc))
 
     @property
     def tables(self) -> dict[str, bytes]:
         """The kernel's tables that `sockets` comes from, read once: what is parsed is what goes into the evidence."""
-        if self._reading is not None:
-            with self._reading:
-                pass
-        if not self._tables:
-            self._tables.update(read_tables(self.proc))
-        return self._tables
+        if self._tables is None:
+            self.start()
+        return self._tables() if self._tables is not None else {}
 
     @property
     def sockets(self) -> list[Socket]:
@@ -140,7 +126,7 @@ class Context:
                 try:
                     # Since Linux 6.2 the folder's size is the number of descriptors (before, 0): most have these three.
                     if None not in first and os.stat(folder).st_size == len(first):
-                        table[pid] = [(str(number), str(what)) for number, what in enumerate(first)]
+                        table[pid] = [("0", str(first[0])), ("1", str(first[1])), ("2", str(first[2]))]
                         continue
                     names = os.listdir(folder)
                     self.cut += len(names) > DESCRIPTORS

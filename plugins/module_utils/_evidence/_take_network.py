@@ -58,11 +58,17 @@ def _records(context: Context, sockets: list[Socket], namespace: str | None) -> 
 
 
 def take_sockets(bundle: Bundle, context: Context) -> None:
-    """Sockets of our network namespace and of every other that a process lives in."""
+    """Sockets of our network namespace."""
     own = context.namespace("self", "net") if context.live else None
-    sockets = context.sockets
-    records = _records(context, sockets, own)
+    records = _records(context, context.sockets, own)
     _raw(bundle, SOCKET_FILES, context.proc + "/net", "[root]/proc/net/", context.tables)
+    _add(bundle, context, "sockets", records)
+
+
+def take_namespace_sockets(bundle: Bundle, context: Context) -> None:
+    """Sockets of every other network namespace that a process lives in: a cut in ours leaves them, a kill does not."""
+    own = context.namespace("self", "net") if context.live else None
+    records: list[dict[str, object]] = []
     others: dict[str, int] = {}
     for pid, process in context.processes.items():
         if not process.kernel_thread:
@@ -78,13 +84,19 @@ def take_sockets(bundle: Bundle, context: Context) -> None:
         tables = read_tables(base)
         records.extend(_records(context, sockets_of(tables), name))
         _raw(bundle, SOCKET_FILES, base + "/net", "[root]/proc/{0}/net/".format(pid), tables)
+    _add(bundle, context, "namespace_sockets", records, why)
+    context.counts["network_namespaces"] = 1 + len(others)
+
+
+def _add(bundle: Bundle, context: Context, name: str, records: list[dict[str, object]], why: str = "") -> None:
     if context.unscanned or context.cut:
         why = "descriptors of {0} processes were not looked at in time, of {1} in part".format(context.unscanned, context.cut)
-    bundle.add_jsonl(FOLDER + "sockets.jsonl", records, "/proc/net", "partial" if why else "complete", why)
-    context.counts["sockets"] = len(records)
-    context.counts["listening"] = sum(1 for one in records if one["state"] == "LISTEN")
-    context.counts["established"] = sum(1 for one in records if one["state"] == "ESTABLISHED")
-    context.counts["network_namespaces"] = 1 + len(others)
+    bundle.add_jsonl("{0}{1}.jsonl".format(FOLDER, name), records, "/proc/net", "partial" if why else "complete", why)
+    for kind, count in (
+        ("sockets", len(records)), ("listening", sum(1 for one in records if one["state"] == "LISTEN")),
+        ("established", sum(1 for one in records if one["state"] == "ESTABLISHED")),
+    ):
+        context.counts[kind] = context.counts.get(kind, 0) + count
 
 
 def take_network(bundle: Bundle, context: Context) -> None:

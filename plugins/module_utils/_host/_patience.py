@@ -81,6 +81,34 @@ def each(items: Sequence[T], work: Callable[[T], R], seconds: float = SECONDS) -
     return done, stuck
 
 
+def beside(work: Callable[[], R]) -> Callable[[], R]:
+    """Begin `work` in a thread, for what the kernel answers at once; the answer waits for what it gives, without a limit.
+
+    Where the host has no room for a thread, or the work has failed there, it is done when it is asked for.
+    """
+    found: list[R] = []
+    running = _thread.allocate_lock()
+
+    def run() -> None:
+        try:
+            found.append(work())
+        finally:
+            running.release()
+
+    def result() -> R:
+        with running:
+            if not found:
+                found.append(work())
+        return found[0]
+
+    running.acquire()
+    try:
+        _thread.start_new_thread(run, ())  # Thread.start() would wait until the thread runs
+    except RuntimeError:
+        running.release()
+    return result
+
+
 def in_time(work: Callable[[], None], deadline: float) -> bool:
     """Whether `work` came to its end before `deadline` (monotonic); what hangs is left behind.
 

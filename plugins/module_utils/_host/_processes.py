@@ -115,7 +115,7 @@ def parse_stat(data: bytes) -> tuple[str, list[bytes]] | None:
     right = data.rfind(b")")
     if left < 0 or right < left:
         return None
-    fields = data[right + 1:].split()
+    fields = data[right + 1:].split(None, _FIELDS)
     if len(fields) < _FIELDS:
         return None
     return data[left + 1:right].decode("utf-8", "surrogateescape"), fields

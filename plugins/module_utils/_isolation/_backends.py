@@ -11,11 +11,12 @@ import os
 from .._errors import HostError
 from .._text import printable
 from . import _nftables
-from ._commands import SAID, Trial, find, run, table_exists
+from ._commands import SAID, Trial, find, run, start, table_exists
 from ._policy import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import subprocess
     from typing import Union
 
     from ._iptables_backend import Iptables
@@ -30,6 +31,7 @@ class Nftables:
 
     def __init__(self, nft: str) -> None:
         self.nft = nft
+        self._waiting: subprocess.Popen[bytes] | None = None
 
     def live(self) -> str:
         """The listing of our table as the kernel holds it; "" where there is none."""
@@ -53,6 +55,10 @@ class Nftables:
         """The listing that these rules give, from a private network."""
         return Trial(lambda: self._list() if self._load(rules[self.nft], True) is None else None)
 
+    def prepare(self) -> None:
+        """Start the program that `load` hands the rules to; without them it ends with us and has changed nothing."""
+        self._waiting = start([self.nft, "-f", "-"])
+
     def load(self, rules: dict[str, str]) -> None:
         """Put the rules in force. Raises HostError; nothing is in force then."""
         error = self._load(rules[self.nft], table_exists(_nftables.TABLE) is False)
@@ -64,9 +70,10 @@ class Nftables:
 
         `fresh`: there is no such table, so none is taken away first, which costs 10 ms of waiting for RCU.
         """
-        if fresh and run([self.nft, "-f", "-"], text[len(_nftables.REMOVE):])[0] == 0:
+        waiting, self._waiting = self._waiting, None
+        if fresh and run([self.nft, "-f", "-"], text[len(_nftables.REMOVE):], waiting)[0] == 0:
             return None
-        status, _output, error = run([self.nft, "-f", "-"], text)
+        status, _output, error = run([self.nft, "-f", "-"], text, None if fresh else waiting)
         return error if status else None
 
     def tables(self) -> dict[str, list[str]]:

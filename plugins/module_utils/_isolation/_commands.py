@@ -10,9 +10,12 @@ import errno
 import os
 import socket as _socket
 import struct
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
 from .._errors import HostError
+
+if TYPE_CHECKING:
+    import subprocess
 
 _FOLDERS = ("usr/sbin", "sbin", "usr/bin", "bin", "usr/local/sbin")
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
@@ -32,20 +35,33 @@ def find(name: str, root: str = "/") -> str | None:
     return None
 
 
-def run(argv: list[str], text: str = "") -> tuple[int, str, str]:
-    """Exit status, output and error output of a program. Raises HostError where it cannot start or never ends."""
+def start(argv: list[str]) -> subprocess.Popen[bytes]:
+    """A program that waits for its input. Raises HostError where it cannot start."""
     import subprocess
 
     try:
         # Without close_fds (none of ours are inheritable) and a folder, Python takes posix_spawn, three times as fast.
-        done = subprocess.run(
-            argv, input=text.encode("ascii"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_ENVIRONMENT,
-            timeout=_SECONDS, check=False, close_fds=False)
-    except subprocess.TimeoutExpired as error:
-        raise HostError("{0} did not end within {1:.0f} s".format(argv[0], _SECONDS)) from error
+        return subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_ENVIRONMENT, close_fds=False)
     except OSError as error:
         raise HostError("{0} cannot be run: {1}".format(argv[0], error.strerror)) from error
-    return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+
+
+def run(argv: list[str], text: str = "", waiting: subprocess.Popen[bytes] | None = None) -> tuple[int, str, str]:
+    """Exit status, output and error output of a program. Raises HostError where it cannot start or never ends.
+
+    `waiting`: the same program, started before.
+    """
+    import subprocess
+
+    program = waiting if waiting is not None else start(argv)
+    try:
+        output, error = program.communicate(text.encode("ascii"), _SECONDS)
+    except subprocess.TimeoutExpired as late:
+        program.kill()
+        program.communicate()
+        raise HostError("{0} did not end within {1:.0f} s".format(argv[0], _SECONDS)) from late
+    return program.returncode, output.decode("utf-8", "replace"), error.decode("utf-8", "replace")
 
 
 class Trial:

@@ -80,6 +80,9 @@ class Iptables:
 
         return Trial(listing)
 
+    def prepare(self) -> None:
+        """Nothing: iptables-restore holds the lock from its start, which would keep others from it."""
+
     def load(self, rules: dict[str, str]) -> None:
         """Put the rules in force, family by family. Raises HostError; the caller undoes what is half in force."""
         for program, text in rules.items():

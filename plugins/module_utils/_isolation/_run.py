@@ -155,9 +155,15 @@ def judge(proof: Mapping[str, object], rolled_back: bool) -> tuple[str, list[str
     return ("partial" if reasons else "contained"), reasons
 
 
-def describe(flows: list[Socket], processes: Mapping[int, Process]) -> list[dict[str, object]]:
-    """Flows for the result: escaped, with owners and their programs, at most 1000."""
-    held = owners([flow.inode for flow in flows])
+def describe(
+    flows: list[Socket], processes: Mapping[int, Process], known: Mapping[int, list[int]] | None = None,
+) -> list[dict[str, object]]:
+    """Flows for the result: escaped, with owners and their programs, at most 1000.
+
+    `known`: who held which socket (inode -> pids) before the cut; only for others everybody's descriptors are looked at.
+    """
+    held = dict(known or {})
+    held.update(owners([flow.inode for flow in flows if flow.inode not in held]))
     names = _users() if flows else {}
     described: list[dict[str, object]] = []
     for flow in flows[:_FLOWS_SHOWN]:

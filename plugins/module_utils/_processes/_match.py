@@ -75,9 +75,14 @@ def _find(field: str, texts: list[str], every: bool) -> Test:
 
     def test(facts: Mapping[str, object]) -> bool:
         text = facts[lower]
-        for one in texts:
-            if (isinstance(text, str) and one in text) is not every:
-                return not every
+        if not isinstance(text, str):
+            return False
+        for one in texts:  # plain loops: this is asked of all processes before the cut
+            if one in text:
+                if not every:
+                    return True
+            elif every:
+                return False
         return every
 
     return test
@@ -158,7 +163,7 @@ class Selection:
 class Group:
     """Selections that must hold together, some of them negated. `names`: of the selections."""
 
-    __slots__ = ("_negated", "_tests", "names", "needs")
+    __slots__ = ("_negated", "_tests", "first", "names", "needs")
 
     def __init__(self, rule: str, text: str, selections: Mapping[str, Selection]) -> None:
         self.names: set[str] = set()
@@ -180,6 +185,7 @@ class Group:
                 self.needs.extend(selections[name].needs)
             else:
                 self._negated.append(selections[name])
+        self.first: Test = self._tests[0] if self._tests else lambda facts: True
 
     def holds(self, facts: Mapping[str, object]) -> bool:
         """Whether all of them do."""
@@ -209,7 +215,7 @@ class RuleSet:
     """Rules compiled for many processes: a group that wants a field to be true is tried where it is, and nowhere else."""
 
     def __init__(self, rules: list[dict[str, object]], cheap: frozenset[str]) -> None:
-        self._always: dict[bool, list[tuple[int, Group]]] = {False: [], True: []}
+        self._always: dict[bool, list[tuple[int, Test, Group]]] = {False: [], True: []}
         self._by_field: dict[bool, dict[str, list[tuple[int, Group]]]] = {False: {}, True: {}}
         self._cheap: list[str] = []
         self.rules = rules
@@ -218,7 +224,7 @@ class RuleSet:
             for group in compile_rule(rule):
                 gate = next((field for field in group.needs if field in cheap), None)
                 if gate is None:
-                    self._always[deep].append((number, group))
+                    self._always[deep].append((number, group.first, group))
                 else:
                     self._by_field[deep].setdefault(gate, []).append((number, group))
                     if gate not in self._cheap:
@@ -226,7 +232,7 @@ class RuleSet:
 
     def hits(self, facts: Mapping[str, object], deep: bool = False) -> list[int]:
         """Numbers of the rules that match; `deep`: those that are marked so, instead of the others."""
-        found = {number for number, group in self._always[deep] if group.holds(facts)}
+        found = {number for number, first, group in self._always[deep] if first(facts) and group.holds(facts)}
         by_field = self._by_field[deep]
         for field in self._cheap:
             if facts[field] is True:

@@ -100,7 +100,7 @@ def _act(work: Workdir, params: Mapping[str, object], check_mode: bool, diff: bo
     from .._evidence._bundle import Bundle
 
     bundle = Bundle(work, "volatile", work.case)
-    _collectors.run(bundle, context, ["sockets", "first_look"])
+    _collectors.run(bundle, context, ["sockets", "first_look", "namespace_sockets"])
     bundle.sync()
     suspects.freeze(work)
     timeline.mark("suspects stopped")

@@ -125,7 +125,9 @@ def test_sockets_have_their_owners_also_in_another_network_namespace(inside, tmp
         other.kill()
         """
     )
-    sockets = {one["local_port"]: one for one in lines(members(tmp_path, result), "live_response/network/sockets.jsonl")}
+    taken = members(tmp_path, result)
+    sockets = {one["local_port"]: one for name in ("sockets", "namespace_sockets")
+               for one in lines(taken, f"live_response/network/{name}.jsonl")}
     assert sockets[7001]["state"] == sockets[7002]["state"] == "LISTEN"
     assert sockets[7001]["namespace"] != sockets[7002]["namespace"]
     assert sockets[7001]["pids"] and sockets[7002]["pids"] and sockets[7001]["pids"] != sockets[7002]["pids"]

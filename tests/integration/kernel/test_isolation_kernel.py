@@ -245,6 +245,15 @@ def test_confirmed_isolation_stays_and_a_worse_one_rolls_back_to_it(net, backend
     until(lambda: net.ruleset() == kept)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_run_that_dies_before_the_cut_has_changed_nothing(net, backend):
+    before = net.ruleset()
+    assert net.act("apply", backend=backend, allow=[], die=True)["changed"]
+    time.sleep(0.5)
+    assert net.ruleset() == before
+    assert net.act("apply", backend=backend, allow=[])["proof"]["ruleset"]
+
+
 def test_a_second_case_is_refused_by_name(net):
     net.act("apply", backend="nftables", allow=[])
     assert "case one holds" in net.act("apply", backend="nftables", allow=[], case="two")["refused"]
@@ -347,6 +356,10 @@ def main() -> None:
             if isolation.changed:
                 isolation.arm(values.get("seconds", 60))
                 times["arm"] = time.monotonic() - began
+                isolation.prepare()
+                if values.get("die"):
+                    print(json.dumps(result), flush=True)
+                    os._exit(0)
                 isolation.cut()
                 times["cut"] = time.monotonic() - began
                 flows = isolation.flows(read_sockets())

@@ -106,6 +106,18 @@ def test_what_is_no_regular_file_is_not_even_opened(tmp_path):
     assert _files.read_regular(str(tmp_path / "file"), 100) == b"content"
 
 
+def test_what_runs_beside_is_there_when_it_is_asked_for_also_without_a_thread(monkeypatch):
+    calls = []
+    answer = _patience.beside(lambda: calls.append(threading.get_ident()) or len(calls))
+    assert (answer(), answer(), calls != [threading.get_ident()]) == (1, 1, True)
+
+    def none(_work, _arguments):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_patience._thread, "start_new_thread", none)
+    assert _patience.beside(lambda: "here")() == "here"
+
+
 def test_a_case_goes_to_memory_where_the_disk_is_full_or_somebody_elses(tmp_path, monkeypatch):
     disk, memory = str(tmp_path / "disk"), str(tmp_path / "memory")
     assert _workdir.root_of("INC-1", (disk, memory)) == disk
