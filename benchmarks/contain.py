@@ -22,7 +22,8 @@ FLUSH = "iptables -F; rm -rf /run/baseline"
 
 
 def _fill(host: str) -> None:
-    """Sleeping processes up to 300."""
+    """Sleeping processes up to 300; those of a run that was broken off go first."""
+    hosts.execute(host, ["systemctl", "stop", "lab-crowd"], check=False)
     count = len(hosts.execute(host, ["ps", "-e", "-o", "pid="]).stdout.split())
     hosts.execute(host, ["systemd-run", "--quiet", "--collect", "--unit=lab-crowd", "bash", "-c",
                          f"for i in $(seq {max(1, PROCESSES - count)}); do sleep 3600 & done; wait"])
