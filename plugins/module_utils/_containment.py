@@ -90,6 +90,7 @@ class Containment:
         self.bundle = Bundle(work, str(params["tier"]), work.case, int(str(params["max_bytes"])))
         self.coverage: dict[str, object] = {}
         self._sockets_after: Callable[[], list[Socket]] | None = None
+        self._at_the_end: list[Socket] | None = None
         self.cut: list[dict[str, object]] = []
         self.evidence: dict[str, object] = {}
         # (step, what went wrong) after the cut
@@ -158,7 +159,10 @@ class Containment:
     def _destroy(self, isolation: Isolation) -> None:
         """End what the cut has cut; on a host that was isolated before, what is left."""
         if self._sockets_after is not None:
-            flows = sorted({*isolation.flows(self.context.sockets), *isolation.flows(self._sockets_after())})
+            after = self._sockets_after()
+            flows = sorted({*isolation.flows(self.context.sockets), *isolation.flows(after)})
+            # Where there is nothing to end, the tables are not walked once more to see that it has ended.
+            self._at_the_end = None if flows else after
         else:
             flows = isolation.remaining()
         self.cut = isolation_run.describe(flows, self.context.processes, self.context.owners)
@@ -177,7 +181,7 @@ class Containment:
 
     def _result(self) -> dict[str, object]:
         if self.isolation is not None:
-            self.results["isolation"] = isolation_run.judged(self.isolation, self.cut, self.diff)
+            self.results["isolation"] = isolation_run.judged(self.isolation, self.cut, self.diff, sockets=self._at_the_end)
         if "termination" in self.steps:
             self.results["termination"] = processes_run.judged(self.suspects, str(self.params["autonomy"]), self.diff)
         complete = self.bundle.outcome == "complete"

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from .._errors import HostError
@@ -56,13 +58,16 @@ class Rollback:
                     env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"})
             except OSError:
                 self._starting = None
-                self.detach([*argv, str(seconds)])
-            self._fallback = [*argv, str(seconds)]
+                self.detach(argv, seconds)
+            self._fallback = argv, seconds
         else:
-            self.detach([*argv, str(seconds)])
+            self.detach(argv, seconds)
 
-    def detach(self, argv: list[str]) -> None:
-        """The same without systemd: a process in a session and, where that can be, a control group of its own."""
+    def detach(self, argv: list[str], seconds: int) -> None:
+        """The same without systemd: a process in a session and, where that can be, a control group of its own.
+
+        It waits as a copy of this one and starts the script only where it comes to that: on most hosts it never does.
+        """
         self.kind = "process"
         reader, writer = os.pipe()
         try:
@@ -79,7 +84,11 @@ class Rollback:
                     os.write(writer, str(os.getpid()).encode("ascii"))
                     for number in range(3):
                         os.dup2(null, number)
-                    os.closerange(3, 65536)
+                    for name in os.listdir("/proc/self/fd"):  # os.closerange() would try every number there can be
+                        if int(name) > 2:
+                            with contextlib.suppress(OSError):  # the folder's own
+                                os.close(int(name))
+                    time.sleep(seconds)
                     os.execve(argv[0], argv, {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
             finally:
                 os._exit(0)
@@ -111,7 +120,7 @@ class Rollback:
             status = 1
         self._starting = None
         if status != 0:
-            self.detach(self._fallback)
+            self.detach(*self._fallback)
 
 
 def _leave_group(root: str) -> None:

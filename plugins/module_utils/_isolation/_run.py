@@ -90,11 +90,12 @@ def _isolate(
     isolation.arm(int(str(params["confirm_within"])))
     isolation.cut()
     isolation.settle()
-    flows = sorted({*isolation.flows(sockets), *isolation.flows(read_sockets())})
+    after = read_sockets()
+    flows = sorted({*isolation.flows(sockets), *isolation.flows(after)})
     described = describe(flows, processes)
     isolation.destroy(flows)
     tell(work.case, "isolated with {0}; {1} connections cut; not yet confirmed".format(isolation.backend, len(flows)))
-    return judged(isolation, described, diff)
+    return judged(isolation, described, diff, sockets=None if flows else after)
 
 
 def predicted(

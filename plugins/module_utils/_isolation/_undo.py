@@ -2,11 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Undo an isolation that nobody confirmed. Runs alone on the host, after the module is gone: `undo.py TOKEN [SECONDS]`.
+"""Undo an isolation that nobody confirmed. Runs alone on the host, after the module is gone: `undo.py TOKEN`.
 
-It imports nothing of ours and uses no shell,
-and of Python's own little before it has waited: it waits on every host at once. Beside it lie state.json, which holds the commands, and the file
-`armed-TOKEN`. Who renames that file decides: the confirmation and the undo never both happen.
+It imports nothing of ours and uses no shell. Beside it lie state.json, which holds the commands, and the file `armed-TOKEN`.
+Who renames that file decides: the confirmation and the undo never both happen.
 """
 
 from __future__ import annotations
@@ -125,9 +124,7 @@ def undo(folder: str, token: str) -> bool:
 
 
 def main() -> None:
-    """Wait if asked to, then undo."""
-    if len(sys.argv) > 2:
-        time.sleep(float(sys.argv[2]))
+    """Undo what lies beside this file."""
     undo(os.path.dirname(os.path.abspath(__file__)), sys.argv[1])
 
 

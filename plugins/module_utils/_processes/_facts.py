@@ -35,7 +35,7 @@ _INTERPRETERS = SHELLS | frozenset(
 _AWK = frozenset(("gawk", "mawk", "awk"))
 # How an option begins after which an interpreter takes code, a module or its input, not a file. Everybody may write what he likes
 # into his arguments: a path that is no script must not be taken for one, for what names it is kin and is kept from starting.
-_CODE = {name: re.compile(pattern) for names, pattern in (
+_CODE = {name: pattern for names, pattern in (
     (SHELLS, r"-[A-Za-z]*[cs]|--command"), (("python", "pypy"), r"-[bBdEhiIOPqsSuvVx]*[cm]"), (("perl",), r"-[acflnpsStTuUwWX0-9]*[eE]"),
     (("ruby",), r"-[aclnpsSvwd0-9]*e"), (("php",), r"-[nq]*[rRBE]|--(run|process-begin|process-code|process-end)?$"),
     (("node", "nodejs"), r"-[pi]*[ep]|--(eval|print)"), (("lua", "luajit"), r"-[iEvW]*e"), (("expect",), r"-[bdDinN]*c"),
@@ -103,7 +103,7 @@ def script_of(process: Process) -> str:
         elif not argument or (argument == "-" and not shell):
             return ""  # no file, and the standard input; what follows are the program's own arguments
         elif argument[0] in "-+" and not options_end:
-            if code is not None and code.match(argument):
+            if code is not None and re.match(code, argument):
                 return ""
             # To a shell a single hyphen is what two are to others.
             options_end = argument in ("-", "--")
