@@ -57,6 +57,15 @@ options:
     type: str
     choices: [auto, iptables, nftables]
     default: auto
+  layer2:
+    description:
+      - Whether frames that never meet the IP layer, such as those of packet sockets, are held back too. V(auto) does it where
+        Linux (5.16 or later) and nft (1.0.1 or later) know the egress hook, and the result says how far; V(required) refuses
+        the host before anything is changed where not every interface can be covered.
+      - Taken from the inventory variable C(firebreak_layer2) where the task does not give it.
+    type: str
+    choices: [auto, required]
+    default: auto
   confirm_within:
     description:
       - Seconds after which the host takes its isolation back, unless the controller has proved over a fresh

@@ -26,6 +26,7 @@ NETWORK: dict[str, dict[str, object]] = {
     "management": {"type": "list", "elements": "str", "default": []},
     "management_networks": {"type": "list", "elements": "str", "default": []},
     "backend": {"type": "str", "choices": ["auto", "iptables", "nftables"], "default": "auto"},
+    "layer2": {"type": "str", "choices": ["auto", "required"], "default": "auto"},
     "confirm_within": {"type": "int", "default": 60},
 }
 

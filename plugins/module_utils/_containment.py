@@ -83,7 +83,7 @@ class Containment:
         # Without a cut nobody can be locked out: then a session that cannot be told is no reason to refuse.
         transport = str(params["_transport"]) if "isolation" in self.steps else "local"
         self.plan = isolation_run.plan_of(params, self.session, transport)
-        self.isolation = Isolation(work, self.plan, str(params["backend"])) if "isolation" in self.steps else None
+        self.isolation = Isolation(work, self.plan, str(params["backend"]), layer2=str(params["layer2"])) if "isolation" in self.steps else None
         self.suspects = Suspects(
             self.context.processes, self.context.sockets, self.plan, pids=_numbers(params["pids"]),
             spare=strings(params["spare"]), critical=strings(params["critical_services"]))

@@ -111,6 +111,12 @@ proof:
     management:
       description: Networks and ports of the management path, the live peer and how it was found.
       type: dict
+    layer2:
+      description:
+        - How far frames are held back that never meet the IP layer - C(cover), V(egress-hook) or V(none) with C(why); the
+          C(devices) that are covered; those that are C(open), each with why.
+      type: dict
+      sample: {cover: egress-hook, why: "", devices: [eth0], open: []}
     confirmed:
       description: Whether the controller got in over a fresh connection; null before it tried.
       type: bool

@@ -37,6 +37,7 @@ VARIABLES = (
     Variable("firebreak_management", "strings", "management", words=True),
     Variable("firebreak_management_networks", "strings", "management_networks", words=True),
     Variable("firebreak_backend", "str", "backend", choices=("auto", "iptables", "nftables")),
+    Variable("firebreak_layer2", "str", "layer2", choices=("auto", "required")),
     Variable("firebreak_confirm_within", "int", "confirm_within", least=1),
     Variable("firebreak_spare", "strings", "spare"),
     Variable("firebreak_critical_services", "strings", "critical_services", words=True),

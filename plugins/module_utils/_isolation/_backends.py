@@ -11,7 +11,8 @@ import os
 from .._errors import HostError
 from .._text import printable
 from . import _nftables
-from ._commands import SAID, Trial, find, run, start, table_exists
+from ._commands import INET, SAID, find, listing, run, start, table_exists
+from ._layer2_backend import Layer2
 from ._policy import Plan
 
 TYPE_CHECKING = False
@@ -25,23 +26,23 @@ if TYPE_CHECKING:
 
 
 class Nftables:
-    """One table of our own, loaded in one transaction."""
+    """A table of our own, loaded in one transaction, and beside it the one for frames."""
 
     name = "nftables"
 
-    def __init__(self, nft: str) -> None:
+    def __init__(self, nft: str, layer2: Layer2) -> None:
         self.nft = nft
+        self.layer2 = layer2
         self._waiting: subprocess.Popen[bytes] | None = None
 
     def live(self) -> str:
-        """The listing of our table as the kernel holds it; "" where there is none."""
-        if table_exists(_nftables.TABLE) is False:
-            return ""
-        return self._list() or ""
+        """The listing of our tables as the kernel holds them; "" where there are none."""
+        return ("" if table_exists(INET) is False else listing(self.nft, "inet")) + self.layer2.live()
 
-    def _list(self) -> str | None:
-        status, text, _error = run([self.nft, "-n", "-s", "list", "table", "inet", _nftables.TABLE])
-        return text if status == 0 else None
+    @staticmethod
+    def holds(listed: str) -> bool:
+        """Whether a listing shows an isolation by this backend."""
+        return "table inet " in listed
 
     def holder(self, listing: str) -> str | None:
         """The case that a listing belongs to."""
@@ -51,9 +52,12 @@ class Nftables:
         """What is loaded, by program."""
         return {self.nft: _nftables.render(plan, case)}
 
-    def trial(self, rules: dict[str, str]) -> Trial:
-        """The listing that these rules give, from a private network."""
-        return Trial(lambda: self._list() if self._load(rules[self.nft], True) is None else None)
+    def try_out(self, rules: dict[str, str], plan: Plan) -> str | None:
+        """In a private network: the listing that these rules give, as it should read here; None where they are refused."""
+        frames = self.layer2.on_trial(plan)
+        if frames and run([self.nft, "-f", "-"], rules[self.nft][len(_nftables.REMOVE):] + frames)[0] == 0:
+            return self.layer2.as_here(self.live())
+        return self.live() if self._load(rules[self.nft], True) is None else None
 
     def prepare(self) -> None:
         """Start the program that `load` hands the rules to; without them it ends with us and has changed nothing."""
@@ -61,7 +65,7 @@ class Nftables:
 
     def load(self, rules: dict[str, str]) -> None:
         """Put the rules in force. Raises HostError; nothing is in force then."""
-        error = self._load(rules[self.nft], table_exists(_nftables.TABLE) is False)
+        error = self._load(rules[self.nft], table_exists(INET) is False)
         if error is not None:
             raise HostError("nft refuses the rules ({0}); nothing was changed".format(printable(error.strip(), SAID)))
 
@@ -88,9 +92,10 @@ class Nftables:
 def choose(backend: str, root: str = "/") -> tuple[Engine, str]:
     """The backend and why it was taken. Raises HostError where the host has none that works."""
     nft, iptables = find("nft", root), find("iptables", root)
-    nft_works = nft is not None and table_exists(_nftables.TABLE) is not None
+    nft_works = nft is not None and table_exists(INET) is not None
+    layer2 = Layer2(nft if nft_works else None)
     if backend in ("auto", "nftables") and nft is not None and nft_works:
-        return Nftables(nft), (
+        return Nftables(nft, layer2), (
             "asked for" if backend == "nftables" else "nft is installed and the kernel has nf_tables")
     if backend == "nftables":
         raise HostError("backend: nftables was asked for, but {0}; nothing was changed".format(
@@ -108,6 +113,6 @@ def choose(backend: str, root: str = "/") -> tuple[Engine, str]:
             raise HostError("backend: the host has IPv6 but no ip6tables; nothing was changed")
         programs.append(ip6tables)
     if backend == "iptables":
-        return Iptables(programs, nft), "asked for"
-    return Iptables(programs, nft), (
+        return Iptables(programs, nft, layer2), "asked for"
+    return Iptables(programs, nft, layer2), (
         "nft is not installed" if nft is None else "nft is installed but the kernel has no nf_tables")

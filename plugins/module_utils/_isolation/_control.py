@@ -16,13 +16,13 @@ from .._host._sock_diag import destroy
 from .._host._sockets import own_addresses, read_sockets
 from .._host._workdir import Workdir, siblings
 from . import _backends
+from ._commands import Trial
 from ._policy import Plan, from_dict
 from ._rollback import Rollback, disarm, sweep
 
 if TYPE_CHECKING:
     from .._host._session import Session
     from .._host._sockets import Socket
-    from ._commands import Trial
 
 # States of TCP in which nothing can be delivered any more, or nothing ever was.
 _NO_FLOW = ("LISTEN", "CLOSE", "TIME_WAIT")
@@ -36,11 +36,12 @@ class Isolation:
     work folder says of the isolation in force (never believed about the rules, which are read from the kernel).
     """
 
-    def __init__(self, work: Workdir, plan: Plan | None, backend: str = "auto", root: str = "/") -> None:
+    def __init__(self, work: Workdir, plan: Plan | None, backend: str = "auto", root: str = "/", layer2: str = "auto") -> None:
         self.work = work
         self.plan = plan
         self.root = root
         self.wanted = backend
+        self.required = layer2 == "required"
         self.before = ""
         self.changed = False
         self.backend = ""
@@ -50,6 +51,7 @@ class Isolation:
         self.cut_flows: list[Socket] = []
         self._engine: _backends.Engine | None = None
         self._rules: dict[str, str] = {}
+        self._frames = ""
         self._trial: Trial | None = None
         self._after: str | None = None
         self._rollback: Rollback | None = None
@@ -65,20 +67,21 @@ class Isolation:
         self.state = self.state_of()
         engine, reason = _backends.choose(self.wanted, self.root)
         before = engine.live()
-        if not before:
+        if not engine.holds(before):
             # The kernel's nftables answers at once; iptables is asked only where a work folder speaks of it.
             name = "nftables" if engine.name == "iptables" else "iptables"
             if name == "nftables" or "iptables" in self._recorded():
                 try:
                     other, _reason = _backends.choose(name, self.root)
-                    before = other.live()
+                    theirs = other.live()
                 except HostError:
-                    before = ""
-                if before and self.wanted == engine.name:
+                    theirs = ""
+                there = bool(theirs) and other.holds(theirs)
+                if there and self.wanted == engine.name:
                     raise HostError("backend: this host is isolated with {0}; release it before taking {1}. Nothing was changed".format(
                         other.name, engine.name))
-                if before:
-                    engine, reason = other, "the isolation in force uses it"
+                if there:
+                    engine, reason, before = other, "the isolation in force uses it", theirs
         self._engine, self.before = engine, before
         self.backend, self.backend_reason = engine.name, reason
         holder = engine.holder(before)
@@ -97,6 +100,9 @@ class Isolation:
             raise ValueError("a plan is needed")
         engine = self._take_engine()
         self._rules = engine.rules(self.plan, self.work.case)
+        self._frames = engine.layer2.text(self.plan)
+        if self.required:
+            engine.layer2.check(self._frames)
         self.changed = not self.before or self.before != self.after
 
     def inspect_again(self) -> None:
@@ -118,8 +124,8 @@ class Isolation:
         if self._after is None:
             engine = self._take_engine()
             if self._trial is None:
-                self._trial = engine.trial(self._rules)
-            listing = self._trial.result()
+                self._try_out()
+            listing = self._trial.result() if self._trial is not None else None
             if not listing:
                 self.proved_by = "work folder"
                 same = self.plan is not None and self.state.get("plan") == self.plan.as_dict()
@@ -133,6 +139,11 @@ class Isolation:
                 self.work.update(isolation=self.state)
         return self._after
 
+    def _try_out(self) -> None:
+        engine, plan = self._take_engine(), self.plan
+        if plan is not None:
+            self._trial = Trial(lambda: engine.try_out(self._rules, plan))
+
     def arm(self, confirm_within: int) -> None:
         """Write the way back and start the timer that takes it. Does not wait for the timer."""
         if self.plan is None:
@@ -144,7 +155,6 @@ class Isolation:
         if previous and not previous.get("confirmed"):
             held = previous.get("previous")
             previous = held if isinstance(held, dict) else {}
-        rules = previous.get("rules")
         tables = self.state.get("tables") if self.before else None
         known = tables if isinstance(tables, dict) else engine.tables()
         self._rollback = Rollback(self.work, self.root)
@@ -154,7 +164,7 @@ class Isolation:
             "backend": engine.name, "plan": self.plan.as_dict(), "rules": self._rules, "tables": known,
             "session": dict(zip(session._fields, session)), "token": self._rollback.token, "confirmed": False,
             "armed_at": round(time.time(), 3), "confirm_within": confirm_within,
-            "back": engine.back(rules if isinstance(rules, dict) else None, known), "previous": previous or None,
+            "frames": self._frames, "back": self._way_back(previous, known), "previous": previous or None,
         }
         self.work.update(isolation=self.state, rolled_back_at=None)
         self._rollback.start(confirm_within)
@@ -189,6 +199,8 @@ class Isolation:
             if not rollback.armed:
                 raise HostError("rollback: it fired before the cut was made, as reading the host took too long; nothing is in force")
             engine.load(self._rules)
+            if self.required and not engine.layer2.load(self._frames):
+                raise HostError("layer2: required was asked for, but {0}; nothing is in force".format(engine.layer2.why))
             if not rollback.armed:
                 raise HostError("rollback: it fired while the cut was made; nothing is in force")
         except HostError:
@@ -203,11 +215,18 @@ class Isolation:
         engine = self._take_engine()
         if self.proved_by != "private network":
             self._after = None
+        if not self.required:
+            engine.layer2.load(self._frames)
         if self._trial is None and self._after is None:
-            self._trial = engine.trial(self._rules)
+            self._try_out()
         if self._old.get("token") and not self._old.get("confirmed"):
             disarm(self.work, str(self._old["token"]), str(self._old.get("timer", "")), self._old.get("handle"), self.root)
         self.work.update(isolation=self.state)
+
+    def _way_back(self, previous: dict[str, object], tables: dict[str, list[str]]) -> list[dict[str, object]]:
+        """Commands that bring back the isolation that a state describes, or none."""
+        engine, rules = self._take_engine(), previous.get("rules")
+        return [*engine.back(rules if isinstance(rules, dict) else None, tables), *engine.layer2.back(str(previous.get("frames") or ""))]
 
     @staticmethod
     def _perform(steps: object) -> int:
@@ -271,6 +290,7 @@ class Isolation:
             "ruleset": bool(live) and live == self.after,
             "ruleset_against": self.proved_by,
             "rollback": self.state.get("timer"),
+            "layer2": engine.layer2.report(live, self.after),
             "flows_remaining": len(self.remaining(sockets)),
             "probe": probe(),
             "management": {
@@ -328,7 +348,7 @@ class Isolation:
         self.plan = from_dict(plan, session) if isinstance(plan, dict) else Plan([], [], [], session)
         ended = self.destroy(self.flows(read_sockets(os.path.join(self.root, "proc"))))
         tables = self.state.get("tables")
-        self._perform(engine.back(None, tables if isinstance(tables, dict) else {}))
+        self._perform(self._way_back({}, tables if isinstance(tables, dict) else {}))
         if engine.live():
             raise HostError("release: our rules could not be removed; the host is still isolated")
         if self.state.get("token") and not self.state.get("confirmed"):

@@ -7,12 +7,16 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from .._errors import HostError
 from .._text import printable
 from . import _iptables
-from ._commands import SAID, Trial, run
-from ._policy import Plan
+from ._commands import SAID, run
+
+if TYPE_CHECKING:
+    from ._layer2_backend import Layer2
+    from ._policy import Plan
 
 _LOCK_WAIT = "5"  # seconds for the xtables lock
 
@@ -22,9 +26,10 @@ class Iptables:
 
     name = "iptables"
 
-    def __init__(self, programs: list[str], nft: str | None) -> None:
+    def __init__(self, programs: list[str], nft: str | None, layer2: Layer2) -> None:
         self.programs = programs  # "/usr/sbin/iptables" and, where the kernel has IPv6, "/usr/sbin/ip6tables"
         self.nft = nft
+        self.layer2 = layer2
         self.legacy = "nft" not in os.path.basename(os.path.realpath(programs[0]))
 
     def _saves(self) -> dict[str, str]:
@@ -37,8 +42,13 @@ class Iptables:
         return saves
 
     def live(self) -> str:
-        """Our chains as the kernel holds them, both families; "" where there are none."""
-        return self._ours(self._saves())
+        """Our chains as the kernel holds them, both families, and our table for frames; "" where there are none."""
+        return self._ours(self._saves()) + self.layer2.live()
+
+    @staticmethod
+    def holds(listed: str) -> bool:
+        """Whether a listing shows an isolation by this backend."""
+        return "FIREBREAK-" in listed
 
     @staticmethod
     def _ours(saves: dict[str, str]) -> str:
@@ -61,8 +71,8 @@ class Iptables:
     def _nft_family(self, program: str) -> str:
         return "ip6" if self._family(program) == 6 else "ip"
 
-    def trial(self, rules: dict[str, str]) -> Trial:
-        """What these rules look like once loaded, from a private network."""
+    def try_out(self, rules: dict[str, str], plan: Plan) -> str | None:
+        """In a private network: what these rules look like once loaded; None where they are refused."""
         fresh = {program: _unjumped(text) for program, text in rules.items()}
         for program, text in fresh.items():
             for table, builtin, chain in _iptables.HOOKS:
@@ -72,13 +82,13 @@ class Iptables:
                 text = head + mark + body + line + "\n" + commit + rest
             fresh[program] = text
 
-        def listing() -> str | None:
-            for program, text in fresh.items():
-                if run([program + "-restore", "--noflush", "-w", _LOCK_WAIT], text)[0] != 0:
-                    return None
-            return self._ours(self._saves())
-
-        return Trial(listing)
+        for program, text in fresh.items():
+            if run([program + "-restore", "--noflush", "-w", _LOCK_WAIT], text)[0] != 0:
+                return None
+        frames = self.layer2.on_trial(plan)
+        if frames and self.nft is not None and run([self.nft, "-f", "-"], frames)[0] == 0:
+            return self._ours(self._saves()) + self.layer2.as_here(self.layer2.live())
+        return self._ours(self._saves())
 
     def prepare(self) -> None:
         """Nothing: iptables-restore holds the lock from its start, which would keep others from it."""

@@ -12,32 +12,33 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Sequence
 
+from ._commands import TABLE
+
 if TYPE_CHECKING:
     from ._policy import Network, Plan
 
-TABLE = "firebreak"
 # Idempotent, for "delete" alone fails where there is no table and old nft does not know "destroy".
-REMOVE = "add table inet firebreak\ndelete table inet firebreak\n"
+REMOVE = "add table inet {0}\ndelete table inet {0}\n".format(TABLE)
 # Not the first packet of a connection, so what answers cannot begin (RFC 9293, section 3.5).
 _ANSWER = "tcp flags & (syn|ack) != syn"
 # RFC 4861: 133 to 136 come and go with hop limit 255 only, which no router lets through. RFC 3810: 143, 131, 132
 # are reports. To the link or to those who may talk with us, for a raw socket could send them anywhere.
-_NEIGHBOURS_IN = (
+NEIGHBOURS_IN = (
     "ip6 hoplimit 255 ip6 saddr { ::, fe80::/10 } icmpv6 type { 134, 135, 136 } accept",
     "ip6 hoplimit 255 ip6 saddr @peers_6 icmpv6 type { 135, 136 } accept",
     "ip6 hoplimit 1 ip6 saddr fe80::/10 icmpv6 type 130 accept",
 )
-_NEIGHBOURS_OUT = (
+NEIGHBOURS_OUT = (
     "ip6 hoplimit 255 ip6 daddr { fe80::/10, ff02::/16 } icmpv6 type { 133, 135, 136 } accept",
     "ip6 hoplimit 255 ip6 daddr @peers_6 icmpv6 type { 135, 136 } accept",
     "ip6 hoplimit 1 ip6 daddr ff02::/16 icmpv6 type { 131, 132, 143 } accept",
 )
 # Without them path MTU discovery fails and the responder's stream stalls.
-_TOO_BIG = ("icmp type 3 icmp code 4 accept", "icmpv6 type 2 accept")
+TOO_BIG = ("icmp type 3 icmp code 4 accept", "icmpv6 type 2 accept")
 _CASE = re.compile(r"^\s*chain case\.([A-Za-z0-9._-]{1,64}) \{", re.MULTILINE)
 
 
-def _set(name: str, family: int, networks: list[Network]) -> list[str]:
+def address_set(name: str, family: int, networks: list[Network]) -> list[str]:
     members = [str(network) for network in networks if network.version == family]
     lines = ["\tset {0}_{1} {{".format(name, family), "\t\ttype ipv{0}_addr".format(family), "\t\tflags interval"]
     if members:
@@ -73,16 +74,16 @@ def render(plan: Plan, case: str) -> str:
     Early chains decide before anybody else's rules have rewritten a packet, and the last one looks again after all
     NAT, so that an allowed flow cannot be steered elsewhere on the way. Rules of others stay in force beside ours.
     """
-    lines = [REMOVE + "table inet firebreak {"]
+    lines = [REMOVE + "table inet {0} {{".format(TABLE)]
     rules_in: list[str] = []
     rules_out: list[str] = []
     peers = plan.peers()
     for family in (4, 6):
-        lines += _set("peers", family, peers)
+        lines += address_set("peers", family, peers)
     for name, protocol, port, direction, networks in _groups(plan):
         families = sorted({network.version for network in networks})
         for family in families:
-            lines += _set(name, family, networks)
+            lines += address_set(name, family, networks)
         more_in, more_out = _pair(name, protocol, port, direction, families)
         rules_in += more_in
         rules_out += more_out
@@ -90,11 +91,11 @@ def render(plan: Plan, case: str) -> str:
     chains = (
         # Says on the host itself whose isolation this is.
         ("case." + case, "", ()),
-        ("inbound", "", (*rules_in, *_NEIGHBOURS_IN, *_TOO_BIG)),
-        ("outbound", "", (*rules_out, *_NEIGHBOURS_OUT)),
+        ("inbound", "", (*rules_in, *NEIGHBOURS_IN, *TOO_BIG)),
+        ("outbound", "", (*rules_out, *NEIGHBOURS_OUT)),
         # Sources alone, before defragmentation, raw and any rewriting: nobody's chain comes earlier.
         ("prerouting", "prerouting priority -2147483648; policy drop", (
-            'iif "lo" accept', "ip saddr @peers_4 accept", "ip6 saddr @peers_6 accept", *_NEIGHBOURS_IN, *_TOO_BIG)),
+            'iif "lo" accept', "ip saddr @peers_4 accept", "ip6 saddr @peers_6 accept", *NEIGHBOURS_IN, *TOO_BIG)),
         ("input", "input priority -310; policy drop", ('iif "lo" accept', "jump inbound")),
         ("forward", "forward priority -310; policy drop", ()),
         ("output", "output priority -310; policy drop", (

@@ -19,6 +19,7 @@ from .._host._sockets import owners, read_sockets
 from .._host._workdir import Workdir, elsewhere
 from .._text import printable
 from ._control import Isolation
+from ._layer2_backend import LATE
 from ._policy import Plan, from_dict, make_plan
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ _COMMON = [
     "sockets that are no IP: AF_VSOCK to the hypervisor and its like",
     "connections of SCTP, DCCP and ping sockets: blocked, but neither counted nor ended",
     "address rewriting by others' nftables chains at the same outermost priorities as ours, planted before",
-    "layer 2: frames that never meet the IP layer (packet sockets, odd ethertypes, AF_XDP, XDP and tc programs, ARP)",
+    "layer 2: AF_XDP, XDP and tc programs, interfaces moved into other network namespaces; ARP, and frames with an allowed address for"
+    " another system on the same wire",
     "containers and other network namespaces: what they send without being routed by this host (bridge ports, macvlan,"
     " interfaces moved into them), and their own open sockets, which are blocked but not ended",
     "flowtables that forward past the rules",
@@ -78,7 +80,7 @@ def _isolate(
     work: Workdir, params: Mapping[str, object], session: Session, processes: dict[int, Process],
     sockets: list[Socket], check_mode: bool, diff: bool,
 ) -> dict[str, object]:
-    isolation = Isolation(work, plan_of(params, session, str(params["_transport"])), str(params["backend"]))
+    isolation = Isolation(work, plan_of(params, session, str(params["_transport"])), str(params["backend"]), layer2=str(params["layer2"]))
     isolation.inspect()
     if check_mode:
         return predicted(isolation, sockets, processes, diff)
@@ -150,6 +152,10 @@ def judge(proof: Mapping[str, object], rolled_back: bool) -> tuple[str, list[str
     probe = proof["probe"]
     if isinstance(probe, dict) and not probe["holds"]:
         reasons.append("the probe of a forbidden address did not fail at once")
+    frames = proof["layer2"]
+    late = [one for one in frames["open"] if one["why"] == LATE] if isinstance(frames, dict) else []
+    if late:
+        reasons.append("{0} interfaces came after the isolation, and their frames are not held back; run again".format(len(late)))
     if not proof["confirmed"]:
         why = proof.get("confirmation")
         return "unknown", [*reasons, "not confirmed: {0}".format(why) if why else "not yet confirmed over a fresh connection"]
@@ -231,7 +237,7 @@ def _result(
         "flows_cut": flows,
         "backend": isolation.backend,
         "backend_reason": isolation.backend_reason,
-        "not_covered": not_covered(isolation.backend),
+        "not_covered": not_covered(isolation.backend, (proof or {}).get("layer2")),
     }
     if diff:
         result["diff"] = difference(isolation, listing)
@@ -252,6 +258,13 @@ def _lines(text: str) -> str:
     return "".join(printable(line.replace("\t", "    "), 65536) + "\n" for line in text.splitlines())
 
 
-def not_covered(backend: str) -> list[str]:
-    """What this version neither closes nor looks at."""
-    return _COMMON + (_IPTABLES if backend == "iptables" else [])
+def not_covered(backend: str, frames: object = None) -> list[str]:
+    """What this version neither closes nor looks at; `frames`: what the proof says of layer 2."""
+    found = _COMMON + (_IPTABLES if backend == "iptables" else [])
+    if not isinstance(frames, dict):
+        return found
+    if frames["cover"] == "none":
+        return ["layer 2: frames that never meet the IP layer (packet sockets, odd ethertypes): {0}".format(frames["why"]), *found]
+    if frames["open"]:
+        return ["layer 2: frames of {0} interfaces, which proof.layer2.open names".format(len(frames["open"])), *found]
+    return found

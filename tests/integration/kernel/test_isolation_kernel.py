@@ -278,6 +278,28 @@ def test_rules_of_others_stay(net, backend):
     assert net.ruleset() == before
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_interface_that_comes_later_is_covered_by_the_next_run(net, backend):
+    before = net.ruleset()
+    first = net.act("apply", backend=backend, allow=[])["proof"]["layer2"]
+    assert first["cover"] == "egress-hook" and first["devices"] and not first["open"]
+    net.run(net.host, "ip", "link", "add", "late0", "type", "veth", "peer", "name", "late1")
+    again = net.act("apply", backend=backend, allow=[])
+    assert again["changed"] and set(again["proof"]["layer2"]["devices"]) == {*first["devices"], "late0", "late1"}
+    assert not net.act("apply", backend=backend, allow=[])["changed"]
+    net.act("release", backend=backend)
+    assert net.ruleset() == before
+
+
+def test_where_an_interface_cannot_be_covered_required_refuses_and_auto_says_so(net):
+    before = net.ruleset()
+    net.run(net.host, "ip", "link", "add", "odd;name", "type", "veth", "peer", "name", "odd1")
+    assert "layer2: required" in net.act("apply", backend="nftables", allow=[], layer2="required")["refused"]
+    assert net.ruleset() == before
+    (left,) = net.act("apply", backend="nftables", allow=[])["proof"]["layer2"]["open"]
+    assert left["device"] == "odd;name"
+
+
 def test_an_orphan_in_fin_wait_delivers_nothing_after_release(net):
     bad = server(net, PEERS[4][1], 4002)
     implant = net.start(net.host, CLIENT % (PEERS[4][1], 4002))
@@ -347,7 +369,7 @@ def main() -> None:
         result["changed"] = isolation.changed
     else:
         plan = make_plan(session, values["allow"], values.get("management", []), [], "local")
-        isolation = Isolation(work, plan, backend, root)
+        isolation = Isolation(work, plan, backend, root, values.get("layer2", "auto"))
         began = time.monotonic()
         times = {}
         try:
@@ -363,6 +385,7 @@ def main() -> None:
                     os._exit(0)
                 isolation.cut()
                 times["cut"] = time.monotonic() - began
+                isolation.settle()
                 flows = isolation.flows(read_sockets())
                 result.update(flows=flows, destroyed=isolation.destroy(flows), proof=isolation.proof())
                 times["proof"] = time.monotonic() - began

@@ -1,0 +1,129 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Plan and devices -> text for nft that also holds back frames which never meet the IP layer. Pure: runs nothing.
+
+Rules look at the frame's type and at addresses, never at ports, which a fragment does not have. Beside the plan's peers only ARP
+and neighbour discovery pass. The egress hook needs Linux 5.16 and nft 1.0.1.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Mapping, NamedTuple
+
+from ._commands import TABLE
+from ._nftables import NEIGHBOURS_IN, NEIGHBOURS_OUT, TOO_BIG, address_set
+
+if TYPE_CHECKING:
+    from ._policy import Plan
+
+FAMILY = "netdev"
+REMOVE = "add table netdev {0}\ndelete table netdev {0}\n".format(TABLE)
+# include/uapi/linux/if_arp.h
+_LOOPBACK = 772
+_ETHERNET = 1
+_BARE = (512, 768, 769, 776, 778, 823, 65534)  # PPP, tunnels of all kinds and TUN: packets without a frame around them
+_ON_TOP = ("vlan", "macsec")  # what these put around a packet, a rule for addresses does not see through
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,14}")
+_HOOK = re.compile(r"(?<= hook )(egress|ingress) (?:device (?P<one>\S+)|devices = \{(?P<many>[^}]*)\})")
+_CHAIN = re.compile(r"^\tchain (\w+) \{\n\t\ttype filter hook (?:egress|ingress) devices = \{ ([^}]*) \}", re.MULTILINE)
+# In a private network nothing else exists.
+TRIAL = "lo"
+
+
+class Devices(NamedTuple):
+    """The interfaces of one network namespace: those with frames, those without, and those left out (name -> why)."""
+
+    ethernet: list[str]
+    bare: list[str]
+    left: dict[str, str]
+
+    @property
+    def covered(self) -> list[str]:
+        """Every device that rules can be bound to."""
+        return sorted([*self.ethernet, *self.bare])
+
+
+def sort(links: list[dict[str, object]]) -> Devices:
+    """The links of `_netstate.dump` by what can be done about their frames; loopback is no concern of ours."""
+    found = Devices([], [], {})
+    names = {link.get("index"): str(link.get("name")) for link in links}
+    kinds = {link.get("index"): str(link.get("kind", "")) for link in links}
+    guests = {link.get("master") for link in links if link.get("kind") == "tun" and link.get("master")}
+    for link in links:
+        name, kind = str(link.get("name")), link.get("type")
+        upper = [one for one in links if one.get("link") == link.get("index") and kinds[one.get("index")] in _ON_TOP]
+        if kind == _LOOPBACK:
+            continue
+        if _NAME.fullmatch(name) is None:
+            found.left[name] = "its name cannot be written into a rule"
+        elif upper:
+            found.left[name] = "it carries {0} ({1})".format(names[upper[0].get("index")], kinds[upper[0].get("index")])
+        elif kinds.get(link.get("master")) in ("bond", "team"):
+            found.left[name] = "it is part of {0}".format(names[link.get("master")])
+        elif link.get("master") in guests and link.get("master"):
+            found.left[name] = "it is a port of {0}, by which virtual machines are connected".format(names[link.get("master")])
+        elif kind == _ETHERNET:
+            found.ethernet.append(name)
+        elif kind in _BARE:
+            found.bare.append(name)
+        else:
+            found.left[name] = "interfaces of type {0} are not known".format(kind)
+    found.ethernet.sort()
+    found.bare.sort()
+    return found
+
+
+def _typed(rules: tuple[str, ...]) -> list[str]:
+    """The rules bound to the frame's own type, which a packet socket can write otherwise than the kernel's note of it."""
+    return ["ether type {0} {1}".format("ip6" if rule.startswith(("ip6 ", "icmpv6 ")) else "ip", rule) for rule in rules]
+
+
+def render(plan: Plan, devices: Devices) -> str:
+    """The whole table for `nft -f`; it takes the place of an earlier one. "" where there is no device to bind it to."""
+    if not devices.covered:
+        return ""
+    lines = [REMOVE + "table netdev {0} {{".format(TABLE)]
+    for family in (4, 6):
+        lines += address_set("peers", family, plan.peers())
+    leaving = ("ip daddr @peers_4 accept", "ip6 daddr @peers_6 accept", *NEIGHBOURS_OUT)
+    entering = ("ip saddr @peers_4 accept", "ip6 saddr @peers_6 accept", *NEIGHBOURS_IN, *TOO_BIG)
+    for kind, names in (("ethernet", devices.ethernet), ("bare", devices.bare)):
+        # Ingress at the very first place, egress at the very last: nobody's rewriting comes before or after it.
+        for hook, priority, rules in (("egress", 2147483647, leaving), ("ingress", -2147483648, entering)):
+            if names:
+                lines += [
+                    "\tchain {0}_{1} {{".format(hook, kind),
+                    "\t\ttype filter hook {0} devices = {{ {1} }} priority {2}; policy drop;".format(
+                        hook, ", ".join('"{0}"'.format(name) for name in names), priority)]
+                lines += ["\t\t" + rule for rule in (["ether type arp accept", *_typed(rules)] if kind == "ethernet" else rules)]
+                lines.append("\t}")
+    return "\n".join(lines) + "\n}\n"
+
+
+def on_trial(devices: Devices) -> Devices:
+    """The same kinds of chains, for a private network."""
+    return Devices([TRIAL] if devices.ethernet else [], [TRIAL] if devices.bare else [], {})
+
+
+def normal(listing: str, devices: Mapping[str, list[str]] | None = None) -> str:
+    """A listing by any nft with the devices in one form; `devices`: those to write instead, by "ethernet" and "bare"."""
+    lines = []
+    kind = ""
+    for line in listing.splitlines(True):
+        if line.startswith("\tchain "):
+            kind = line.split()[1].rpartition("_")[2]
+        found = _HOOK.search(line)
+        if found is not None:
+            told = [name.strip().strip('"') for name in (found.group("one") or found.group("many")).split(",")]
+            names = sorted(told) if devices is None else devices.get(kind, [])
+            line = line[:found.start()] + "{0} devices = {{ {1} }}".format(found.group(1), ", ".join(names)) + line[found.end():]
+        lines.append(line)
+    return "".join(lines)
+
+
+def bound(listing: str) -> list[str]:
+    """The devices of which a normal listing holds back what leaves."""
+    return sorted({name for chain, names in _CHAIN.findall(listing) if chain.startswith("egress_") for name in names.split(", ")})

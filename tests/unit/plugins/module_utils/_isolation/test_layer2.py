@@ -1,0 +1,60 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Frames: which interfaces rules can be bound to, what the rules say, and what listings of several versions of nft tell."""
+
+from __future__ import annotations
+
+from ansible_collections.firebreak.response.plugins.module_utils._host._session import Session
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _layer2, _run
+from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import make_plan
+
+PLAN = make_plan(Session("", 0, "", 0, "none", []), ["10.0.0.5 514/udp", "2001:db8::5 514/udp"], ["10.0.0.9"], [], "local")
+
+
+def link(index: int, name: str, arp: int = 1, **more: object) -> dict[str, object]:
+    return {"index": index, "name": name, "type": arp, **more}
+
+
+def test_interfaces_are_sorted_by_what_can_be_done_about_their_frames():
+    found = _layer2.sort([
+        link(1, "lo", 772), link(2, "eth0"), link(3, "tun0", 65534, kind="tun"), link(4, "docker0", kind="bridge"),
+        link(5, "eth1"), link(6, "eth1.7", kind="vlan", link=5), link(7, "bond0", kind="bond"), link(8, "eth2", master=7),
+        link(9, "ib0", 32), link(10, 'e"; drop'), link(11, "br0", kind="bridge"), link(12, "tap0", kind="tun", master=11),
+        link(13, "eth3", master=11),
+    ])
+    assert found.ethernet == ["bond0", "br0", "docker0", "eth0", "eth1.7"] and found.bare == ["tun0"]
+    assert sorted(found.left) == ['e"; drop', "eth1", "eth2", "eth3", "ib0", "tap0"]
+    assert "vlan" in found.left["eth1"] and "bond0" in found.left["eth2"] and "virtual machines" in found.left["eth3"]
+
+
+def test_rules_for_frames_know_no_ports_and_end_with_a_drop():
+    text = _layer2.render(PLAN, _layer2.Devices(["eth0"], ["tun0"], {}))
+    assert "port" not in text and text.count("policy drop") == 4
+    assert 'hook egress devices = { "eth0" }' in text and 'hook ingress devices = { "tun0" }' in text
+    ethernet = text[text.index("chain egress_ethernet"):text.index("chain ingress_ethernet")]
+    # Without the frame's own type, a packet socket could write any other than what it tells the kernel.
+    assert all("ether type" in line for line in ethernet.splitlines() if "accept" in line)
+    assert "arp" not in text[text.index("chain egress_bare"):]
+    assert _layer2.render(PLAN, _layer2.Devices([], [], {"ib0": "why"})) == ""
+
+
+def test_a_listing_reads_the_same_whatever_nft_makes_of_the_devices():
+    one = '\tchain egress_ethernet {\n\t\ttype filter hook egress device "eth0" priority 2147483647; policy drop;\n\t}\n'
+    many = one.replace('device "eth0"', "devices = { eth1, eth0 }")
+    quoted = one.replace('device "eth0"', 'devices = { "eth0", "eth1" }')
+    assert "devices = { eth0 } priority" in _layer2.normal(one)
+    assert _layer2.normal(many) == _layer2.normal(quoted)
+    assert _layer2.normal(one, {"ethernet": ["eth0", "eth1"]}) == _layer2.normal(many)
+    assert _layer2.bound(_layer2.normal(many)) == ["eth0", "eth1"]
+    assert _layer2.bound("table inet firebreak {\n}\n") == []
+
+
+def test_what_is_not_held_back_is_said():
+    def frames(**values: object) -> dict[str, object]:
+        return {"cover": "egress-hook", "why": "", "devices": ["eth0"], "open": [], **values}
+
+    assert not [line for line in _run.not_covered("nftables", frames()) if "packet sockets" in line]
+    assert "too old" in _run.not_covered("nftables", frames(cover="none", why="too old"))[0]
+    assert "2 interfaces" in _run.not_covered("nftables", frames(open=[{"device": "a", "why": ""}, {"device": "b", "why": ""}]))[0]
