@@ -114,9 +114,10 @@ proof:
     layer2:
       description:
         - How far frames are held back that never meet the IP layer - C(cover), V(egress-hook) or V(none) with C(why); the
-          C(devices) that are covered; those that are C(open), each with why.
+          C(devices) that are covered; those that are C(open), each with why; and the places of XDP and tc C(programs), which can send
+          frames past the rules and make the verdict V(partial).
       type: dict
-      sample: {cover: egress-hook, why: "", devices: [eth0], open: []}
+      sample: {cover: egress-hook, why: "", devices: [eth0], open: [], programs: []}
     confirmed:
       description: Whether the controller got in over a fresh connection; null before it tried.
       type: bool

@@ -22,13 +22,14 @@ _ATTRIBUTE = struct.Struct("=HH")
 _INT = struct.Struct("=I")
 
 # name: (request, struct of the fixed part, names of its fields, {attribute: (name, kind)}); kinds: a address, i 32-bit
-# number, k the kind within IFLA_LINKINFO, m hardware address, s text.
+# number, k the kind within IFLA_LINKINFO, m hardware address, s text, x whether IFLA_XDP says that a program is attached.
 TABLES: dict[str, tuple[int, str, tuple[str, ...], dict[int, tuple[str, str]]]] = {
     "links": (
         18, "=BxHiII", ("family", "type", "index", "flags", "change"),
         {1: ("address", "m"), 3: ("name", "s"), 4: ("mtu", "i"), 5: ("link", "i"), 6: ("qdisc", "s"),
-         10: ("master", "i"), 18: ("kind", "k"), 20: ("alias", "s"), 30: ("promiscuity", "i")},
+         10: ("master", "i"), 18: ("kind", "k"), 20: ("alias", "s"), 30: ("promiscuity", "i"), 43: ("xdp", "x")},
     ),
+    "qdiscs": (38, "=BxxxiIII", ("family", "index", "handle", "parent", "info"), {1: ("kind", "s")}),
     "addresses": (
         22, "=BBBBI", ("family", "prefix", "flags", "scope", "index"),
         {1: ("address", "a"), 2: ("local", "a"), 3: ("label", "s"), 4: ("broadcast", "a")},
@@ -57,22 +58,24 @@ def _value(kind: str, data: bytes) -> object:
         return _INT.unpack(data)[0]
     if kind == "s":
         return data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
-    if kind == "k":
-        return _kind(data)
+    if kind == "k":  # IFLA_INFO_KIND
+        return _nested(data, 1).split(b"\0", 1)[0].decode("ascii", "replace")
+    if kind == "x":  # IFLA_XDP_ATTACHED
+        return _nested(data, 2)[:1] not in (b"", b"\0")
     return data.hex(":") if kind == "m" else data.hex()
 
 
-def _kind(data: bytes) -> str:
-    """IFLA_INFO_KIND (1) of the attributes inside IFLA_LINKINFO; "" where there is none."""
+def _nested(data: bytes, wanted: int) -> bytes:
+    """One of the attributes inside an attribute; empty where there is none."""
     at = 0
     while at + 4 <= len(data):
         size, number = _ATTRIBUTE.unpack_from(data, at)
         if size < 4:
             break
-        if number & 0x3FFF == 1:
-            return data[at + 4: at + size].split(b"\0", 1)[0].decode("ascii", "replace")
+        if number & 0x3FFF == wanted:
+            return data[at + 4: at + size]
         at += (size + 3) & ~3
-    return ""
+    return b""
 
 
 def parse(table: str, data: bytes) -> tuple[list[dict[str, object]], bool]:

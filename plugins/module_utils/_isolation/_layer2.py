@@ -76,6 +76,15 @@ def sort(links: list[dict[str, object]]) -> Devices:
     return found
 
 
+def programs(links: list[dict[str, object]], qdiscs: list[dict[str, object]]) -> list[tuple[str, str]]:
+    """Interfaces with somebody's programs that can send frames past every rule of ours, and what it is."""
+    names = {link.get("index"): str(link.get("name")) for link in links}
+    found = [(str(link.get("name")), "XDP program") for link in links if link.get("xdp")]
+    found += [(names[one.get("index")], "tc programs ({0})".format(one["kind"])) for one in qdiscs
+              if one.get("kind") in ("clsact", "ingress") and one.get("index") in names]
+    return sorted(set(found))
+
+
 def _typed(rules: tuple[str, ...]) -> list[str]:
     """The rules bound to the frame's own type, which a packet socket can write otherwise than the kernel's note of it."""
     return ["ether type {0} {1}".format("ip6" if rule.startswith(("ip6 ", "icmpv6 ")) else "ip", rule) for rule in rules]

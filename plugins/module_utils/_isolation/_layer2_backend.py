@@ -30,6 +30,7 @@ class Layer2:
         self.nft = nft
         self.devices = _layer2.Devices([], [], {})
         self.refused = False
+        self._programs: list[tuple[str, str]] = []
         self.why = "" if nft is not None else "the host has no nft"
 
     def text(self, plan: Plan) -> str:
@@ -37,7 +38,8 @@ class Layer2:
         if self.nft is None:
             return ""
         try:
-            self.devices = _layer2.sort(dump("links"))
+            links = dump("links")
+            self.devices, self._programs = _layer2.sort(links), _layer2.programs(links, dump("qdiscs"))
         except OSError as error:
             self.why = "the interfaces cannot be listed: {0}".format(error.strerror)
             return ""
@@ -87,12 +89,13 @@ class Layer2:
         return True
 
     def report(self, listed: str, meant: str) -> dict[str, object]:
-        """What a listing of this moment covers, of what was meant: {"cover", "why", "devices", "open": [{"device", "why"}]}."""
+        """What a listing of this moment covers, of what was meant: {"cover", "why", "devices", "open": [{"device", "why"}], "programs"}."""
         bound = _layer2.bound(listed)
+        programs = [{"device": printable(name, 64), "what": what} for name, what in self._programs]
         missing = {} if not bound else {name: LATE for name in self.devices.covered if name not in bound}
         return {
             "cover": "egress-hook" if bound else "none", "why": "" if bound else self.why or (_GONE if _layer2.bound(meant) else _REFUSED),
-            "devices": bound,
+            "devices": bound, "programs": programs,
             "open": [{"device": printable(name, 64), "why": why} for name, why in sorted({**self.devices.left, **missing}.items())],
         }
 

@@ -30,8 +30,8 @@ _COMMON = [
     "sockets that are no IP: AF_VSOCK to the hypervisor and its like",
     "connections of SCTP, DCCP and ping sockets: blocked, but neither counted nor ended",
     "address rewriting by others' nftables chains at the same outermost priorities as ours, planted before",
-    "layer 2: AF_XDP, XDP and tc programs, interfaces moved into other network namespaces; ARP, and frames with an allowed address for"
-    " another system on the same wire",
+    "layer 2: AF_XDP, interfaces moved into other network namespaces; ARP, and frames with an allowed address for another system on the"
+    " same wire",
     "containers and other network namespaces: what they send without being routed by this host (bridge ports, macvlan,"
     " interfaces moved into them), and their own open sockets, which are blocked but not ended",
     "flowtables that forward past the rules",
@@ -156,6 +156,9 @@ def judge(proof: Mapping[str, object], rolled_back: bool) -> tuple[str, list[str
     late = [one for one in frames["open"] if one["why"] == LATE] if isinstance(frames, dict) else []
     if late:
         reasons.append("{0} interfaces came after the isolation, and their frames are not held back; run again".format(len(late)))
+    if isinstance(frames, dict) and frames["programs"]:
+        reasons.append("XDP or tc programs are at {0} places, which can send frames past the rules; proof.layer2.programs names them".format(
+            len(frames["programs"])))
     if not proof["confirmed"]:
         why = proof.get("confirmation")
         return "unknown", [*reasons, "not confirmed: {0}".format(why) if why else "not yet confirmed over a fresh connection"]

@@ -291,6 +291,13 @@ def test_an_interface_that_comes_later_is_covered_by_the_next_run(net, backend):
     assert net.ruleset() == before
 
 
+def test_a_program_at_an_interface_is_named(net):
+    net.run(net.host, "ip", "link", "add", "pod0", "type", "veth", "peer", "name", "pod1")
+    net.run(net.host, "tc", "qdisc", "add", "dev", "pod0", "clsact")
+    (found,) = net.act("apply", backend="nftables", allow=[])["proof"]["layer2"]["programs"]
+    assert (found["device"], found["what"]) == ("pod0", "tc programs (clsact)")
+
+
 def test_where_an_interface_cannot_be_covered_required_refuses_and_auto_says_so(net):
     before = net.ruleset()
     net.run(net.host, "ip", "link", "add", "odd;name", "type", "veth", "peer", "name", "odd1")

@@ -37,6 +37,15 @@ def test_a_link_is_read_and_its_hostile_name_kept():
     assert (records[0]["index"], records[0]["name"], records[0]["address"]) == (2, "e\n\udcff", "02:00:00:00:00:01")
 
 
+@pytest.mark.parametrize(("nested", "kind", "xdp"), [
+    (attribute(1, b"veth\0"), "veth", False), (attribute(2, b"\1"), "", True), (b"\1\0\1\0" * 3, "", False), (b"\xff" * 7, "", False),
+])
+def test_what_kind_a_link_is_and_whether_a_program_sits_on_it(nested, kind, xdp):
+    body = struct.pack("=BxHiII", 0, 1, 2, 0x1043, 0) + attribute(0x8000 | 18, nested) + attribute(0x8000 | 43, nested)
+    (record,), _done = _netstate.parse("links", message(16, body))
+    assert (record["kind"], record["xdp"]) == (kind, xdp)
+
+
 @pytest.mark.parametrize("data", [b"", b"\0" * 16, b"\xff" * 40, message(24, b"\0" * 3), message(24, b"\0" * 12 + b"\1\0\0\0")])
 def test_rubbish_ends_and_never_raises(data):
     assert _netstate.parse("routes", data)[1] is False

@@ -29,6 +29,12 @@ def test_interfaces_are_sorted_by_what_can_be_done_about_their_frames():
     assert "vlan" in found.left["eth1"] and "bond0" in found.left["eth2"] and "virtual machines" in found.left["eth3"]
 
 
+def test_programs_that_can_send_past_the_rules_are_found():
+    links = [link(1, "lo", 772), link(2, "eth0", xdp=True), link(3, "eth1", xdp=False)]
+    qdiscs = [{"index": 3, "kind": "clsact"}, {"index": 3, "kind": "fq_codel"}, {"index": 9, "kind": "clsact"}]
+    assert _layer2.programs(links, qdiscs) == [("eth0", "XDP program"), ("eth1", "tc programs (clsact)")]
+
+
 def test_rules_for_frames_know_no_ports_and_end_with_a_drop():
     text = _layer2.render(PLAN, _layer2.Devices(["eth0"], ["tun0"], {}))
     assert "port" not in text and text.count("policy drop") == 4
@@ -53,7 +59,7 @@ def test_a_listing_reads_the_same_whatever_nft_makes_of_the_devices():
 
 def test_what_is_not_held_back_is_said():
     def frames(**values: object) -> dict[str, object]:
-        return {"cover": "egress-hook", "why": "", "devices": ["eth0"], "open": [], **values}
+        return {"cover": "egress-hook", "why": "", "devices": ["eth0"], "open": [], "programs": [], **values}
 
     assert not [line for line in _run.not_covered("nftables", frames()) if "packet sockets" in line]
     assert "too old" in _run.not_covered("nftables", frames(cover="none", why="too old"))[0]

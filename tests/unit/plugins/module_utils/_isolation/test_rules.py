@@ -71,7 +71,7 @@ def test_rules_of_others_are_not_ours():
 
 def proof(**values: object) -> dict[str, object]:
     return {"ruleset": True, "flows_remaining": 0, "probe": {"holds": True}, "confirmed": True,
-            "layer2": {"cover": "egress-hook", "why": "", "devices": ["eth0"], "open": []}, **values}
+            "layer2": {"cover": "egress-hook", "why": "", "devices": ["eth0"], "open": [], "programs": []}, **values}
 
 
 def test_contained_needs_every_proof():
