@@ -39,6 +39,7 @@ _CASE = re.compile(r"^\s*chain case\.([A-Za-z0-9._-]{1,64}) \{", re.MULTILINE)
 
 
 def address_set(name: str, family: int, networks: list[Network]) -> list[str]:
+    """The lines of a set NAME_FAMILY (4 or 6) that holds the networks of this family; it may be empty."""
     members = [str(network) for network in networks if network.version == family]
     lines = ["\tset {0}_{1} {{".format(name, family), "\t\ttype ipv{0}_addr".format(family), "\t\tflags interval"]
     if members:
