@@ -43,7 +43,7 @@ def test_breached_to_contained_and_back(host):
         time.sleep(0.2)
         kinds = {entry["kind"] for entry in seen("c2", began) if entry["source"] in source}
     assert all(name in table(host) for name in SUSPECTS)
-    case = f"BREACH-{host}"
+    case = f"BREACH-{host}-{int(time.time())}"  # a lab that stays up keeps the cases of earlier runs
 
     checked = playbook("contain", "-l", host, "-e", f"firebreak_case={case}", *TERMINATE, "--check")
     result = checked.of(host, "Contain the host")
