@@ -163,7 +163,7 @@ class Round:
     def _failed_first(self, result: Result, first: object) -> Result:
         if self.plan.isolates:
             self.reasons.append(
-                f"if the cut had begun, the host takes it back by itself within {self.plan.confirm_within:g} seconds"
+                f"should a cut have begun all the same, the host takes it back by itself within {self.plan.confirm_within:g} seconds"
             )
         return self._judged(result, "failed", *words_of(first))
 
