@@ -80,6 +80,22 @@ class Risk(NamedTuple):
         return {"risk": self.name, "refuses": self.refuses, "what": self.what, "instead": self.instead}
 
 
+class RefusedError(HostError):
+    """Risks stand against the isolation; each is a reason of its own, so that none is cut off with the others."""
+
+    def __init__(self, against: list[Risk]) -> None:
+        names = ", ".join(sorted({risk.name for risk in against}))
+        self._sentences = [
+            *("{0}: {1}. Instead: {2}".format(risk.name, risk.what, risk.instead) for risk in against),
+            "To isolate all the same: accept_risks (variable firebreak_accept_risks): [{0}]; nothing was changed".format(names)]
+        super().__init__("preflight: the isolation would break something here. " + ". ".join(self._sentences))
+
+    @property
+    def reasons(self) -> list[str]:
+        """One a risk, and what to do last."""
+        return ["preflight: " + sentence for sentence in self._sentences]
+
+
 def unknown(what: str) -> Risk:
     """What could not be read, as a line that refuses nothing."""
     return Risk(_UNKNOWN, False, what, "look at it yourself before the cut")
@@ -268,15 +284,10 @@ def logins(sshd: list[str], nsswitch: str, passwd: str | None, user: str | None,
 
 
 def refuse(risks: list[Risk], accepted: list[str]) -> None:
-    """Raises HostError where a risk refuses the host that the operator has not accepted."""
+    """Raises RefusedError where a risk refuses the host that the operator has not accepted."""
     against = [risk for risk in risks if risk.refuses and risk.name not in accepted]
-    if not against:
-        return
-    raise HostError(
-        "preflight: the isolation would break something here. {0}. To isolate all the same, name it: accept_risks (variable"
-        " firebreak_accept_risks): [{1}]; nothing was changed".format(
-            ". ".join("{0}: {1}. Instead: {2}".format(risk.name, risk.what, risk.instead) for risk in against),
-            ", ".join(sorted({risk.name for risk in against}))))
+    if against:
+        raise RefusedError(against)
 
 
 def placed_by_root(path: str, root: str = "/", owner: int = 0) -> bool:

@@ -106,7 +106,7 @@ def _isolate(
 def preflight(
     isolation: Isolation, params: Mapping[str, object], session: Session, processes: Mapping[int, Process],
 ) -> list[Risk]:
-    """What the cut would break, to be asked after `inspect`. Raises HostError where the operator has not accepted it.
+    """What the cut would break, to be asked after `inspect`. Raises RefusedError where the operator has not accepted it.
 
     A host that is isolated already is not refused: what would break has broken, and a refusal would only keep its rules old.
     """

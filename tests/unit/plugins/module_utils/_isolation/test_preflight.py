@@ -226,8 +226,28 @@ def test_a_refusal_names_option_risks_and_what_to_do():
     with pytest.raises(HostError) as caught:
         _preflight.refuse(risks, ["network-root", "directory-logins"])
     assert "nfs4" not in str(caught.value) and "[cluster-fencing]" in str(caught.value)
+    assert caught.value.reasons == [
+        "preflight: cluster-fencing: {0}. Instead: {1}".format(*risks[1][2:]),
+        "preflight: To isolate all the same: accept_risks (variable firebreak_accept_risks): [cluster-fencing]; nothing was changed"]
     _preflight.refuse(risks, ["network-root", "cluster-fencing"])
     _preflight.refuse(risks[2:], [])
+
+
+def test_no_reason_is_longer_than_the_controller_shows():
+    mounts = "27 1 0:40 / / rw - fuse.lizardfs srv:/root rw,user_id=0\n" + "".join(
+        "28 27 0:41 / {0} rw - fuse.lizardfs srv:/ rw,user_id=0\n".format(place) for place in ("/usr", "/var", "/home", "/root"))
+    names = sorted(_preflight._FENCED)
+    risks = storage(mounts) + clusters(
+        *(process(number, "/" + name) for number, name in enumerate(names)), by_root=tuple("/" + name for name in names))
+    risks += _preflight.guests([link(n, "t", "tun", master=n) for n in range(1000, 3000)])
+    kinds = ["vlan", "macsec", "ip6erspan", "wireguard", "ovpn-dco", "ip6gretap", "bareudp", "geneve", "bond", "team", "ppp"]
+    links = [link(number, "t", kind) for number, kind in enumerate(kinds, 1)]
+    risks += _preflight.way_in(links, [{"index": one["index"], "local": "10.0.0.2"} for one in links], "10.0.0.2", True)
+    risks += _preflight.logins([COMMAND], "passwd: " + " ".join(_preflight._DIRECTORIES), PASSWD, "bob", 0)
+    assert tuple(risk.name for risk in risks) == _preflight.NAMES
+    with pytest.raises(HostError) as caught:
+        _preflight.refuse(risks, [])
+    assert len(caught.value.reasons) == 7 and max(map(len, caught.value.reasons)) < 600
 
 
 class Host:
