@@ -66,6 +66,23 @@ options:
     type: str
     choices: [auto, required]
     default: auto
+  accept_risks:
+    description:
+      - Risks of an isolation that are taken on purpose. Without its name here, each of them refuses the host before anything is
+        changed, in check mode too. A host that is isolated already is not refused.
+      - V(network-root) - root, /usr, /var, the homes or swap come over the network (NFS, SMB, Ceph, iSCSI, NVMe-oF, RBD, NBD, DRBD)
+        and would hang.
+      - V(cluster-fencing) - a cluster would take the host for dead, and take over from it, reset or replace it.
+      - V(virtual-machines) - guests hang on a bridge of the host; they lose the network or stay reachable past the isolation.
+      - V(tunnelled-management) - the management session comes through a tunnel, whose outer packets would be cut.
+      - V(management-link) - the management session comes over a bond, team, VLAN, MACsec or PPP interface; it refuses only with
+        O(layer2=required).
+      - V(directory-logins) - logins ask a directory over the network, and the user of the run is not in the host's /etc/passwd.
+      - Taken from the inventory variable C(firebreak_accept_risks) where the task does not give it.
+    type: list
+    elements: str
+    choices: [network-root, cluster-fencing, virtual-machines, tunnelled-management, management-link, directory-logins]
+    default: []
   confirm_within:
     description:
       - Seconds after which the host takes its isolation back, unless the controller has proved over a fresh

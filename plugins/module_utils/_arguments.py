@@ -27,6 +27,14 @@ NETWORK: dict[str, dict[str, object]] = {
     "management_networks": {"type": "list", "elements": "str", "default": []},
     "backend": {"type": "str", "choices": ["auto", "iptables", "nftables"], "default": "auto"},
     "layer2": {"type": "str", "choices": ["auto", "required"], "default": "auto"},
+    "accept_risks": {
+        "type": "list",
+        "elements": "str",
+        "choices": [
+            "network-root", "cluster-fencing", "virtual-machines", "tunnelled-management", "management-link", "directory-logins",
+        ],
+        "default": [],
+    },
     "confirm_within": {"type": "int", "default": 60},
 }
 

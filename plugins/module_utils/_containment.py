@@ -23,6 +23,7 @@ from ._host._session import Session, management_session
 from ._host._sockets import read_sockets
 from ._isolation import _run as isolation_run
 from ._isolation._control import Isolation
+from ._isolation._preflight import Risk
 from ._processes import _run as processes_run
 from ._processes._suspects import Suspects
 from ._text import printable
@@ -84,6 +85,11 @@ class Containment:
         transport = str(params["_transport"]) if "isolation" in self.steps else "local"
         self.plan = isolation_run.plan_of(params, self.session, transport)
         self.isolation = Isolation(work, self.plan, str(params["backend"]), layer2=str(params["layer2"])) if "isolation" in self.steps else None
+        # Before anything is written: the bundle is a file.
+        self.risks: list[Risk] = []
+        if self.isolation is not None:
+            self.isolation.inspect()
+            self.risks = isolation_run.preflight(self.isolation, params, self.session, processes)
         self.suspects = Suspects(
             self.context.processes, self.context.sockets, self.plan, pids=_numbers(params["pids"]),
             spare=strings(params["spare"]), critical=strings(params["critical_services"]))
@@ -98,8 +104,6 @@ class Containment:
 
     def run(self) -> dict[str, object]:
         """All steps that were asked for; the result."""
-        if self.isolation is not None:
-            self.isolation.inspect()
         if self.check_mode:
             return self._predict()
         self.work.update(run={"pid": os.getpid(), "done": False})
@@ -181,7 +185,8 @@ class Containment:
 
     def _result(self) -> dict[str, object]:
         if self.isolation is not None:
-            self.results["isolation"] = isolation_run.judged(self.isolation, self.cut, self.diff, sockets=self._at_the_end)
+            judged = isolation_run.judged(self.isolation, self.cut, self.diff, sockets=self._at_the_end)
+            self.results["isolation"] = {**judged, **isolation_run.told(self.risks)}
         if "termination" in self.steps:
             self.results["termination"] = processes_run.judged(self.suspects, str(self.params["autonomy"]), self.diff)
         complete = self.bundle.outcome == "complete"
@@ -201,7 +206,7 @@ class Containment:
         """Check mode: what would be cut, killed and taken. Nothing is written."""
         if self.isolation is not None:
             self.results["isolation"] = isolation_run.predicted(
-                self.isolation, self.context.sockets, self.context.processes, self.diff)
+                self.isolation, self.context.sockets, self.context.processes, self.diff, self.risks)
         if "termination" in self.steps:
             self.suspects.find()
             self.suspects.decide(str(self.params["autonomy"]))

@@ -10,6 +10,11 @@ from __future__ import annotations
 class FirebreakError(Exception):
     """Something an operator must know, in a sentence that holds no text of the host."""
 
+    @property
+    def reasons(self) -> list[str]:
+        """The same for the result's `reasons`, of which the controller shows 600 characters each."""
+        return [str(self)]
+
 
 class OptionError(FirebreakError):
     """An option whose value cannot be used.

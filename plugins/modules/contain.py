@@ -194,7 +194,7 @@ def main() -> None:
     try:
         result = _contain.run(module.params, module.check_mode, module._diff, timeline)
     except FirebreakError as error:
-        module.fail_json(msg=str(error), verdict="failed", reasons=[str(error)])
+        module.fail_json(msg=str(error), verdict="failed", reasons=error.reasons)
     module.exit_json(**result)
 
 

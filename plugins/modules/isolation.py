@@ -19,6 +19,8 @@ description:
   - The management path is the live SSH connection's peer and port, matched without connection tracking.
   - Before the cut a timer is armed that takes the isolation back after O(confirm_within) seconds. The controller
     disarms it over a fresh connection; the host tells that it is fresh by the peer's source port.
+  - Before that, the host is refused where the cut would break or destroy something, unless the operator names that risk in
+    O(accept_risks).
   - Open connections that the rules forbid are listed and ended, so that they do not come back to life at release.
   - The verdict is V(contained) only if the rules that the kernel holds are the rules that were meant, no forbidden
     connection is left, an attempt to reach a forbidden address fails at once on the host, and the controller got in
@@ -183,6 +185,29 @@ diff:
   description: The rules of Firebreak before and after.
   type: dict
   returned: in diff mode
+preflight:
+  description:
+    - What the cut breaks or would break on this host, whether accepted or not; also what could not be looked at.
+  type: list
+  elements: dict
+  returned: when the state is isolated
+  contains:
+    risk:
+      description: One of the choices of O(accept_risks), or V(unknown).
+      type: str
+      sample: directory-logins
+    refuses:
+      description: Whether it refuses a host unless O(accept_risks) names it; else it is a warning.
+      type: bool
+      sample: false
+    what:
+      description: What happens, one sentence.
+      type: str
+      sample: users come from a directory too (sss); the user of this run is local
+    instead:
+      description: What to do or to allow instead.
+      type: str
+      sample: allow the directory where others must get in
 not_covered:
   description: What this version neither closes nor looks at.
   type: list
@@ -233,7 +258,7 @@ def main() -> None:
     try:
         result = _run.run(module.params, module.check_mode, module._diff)
     except FirebreakError as error:
-        module.fail_json(msg=str(error), verdict="failed", reasons=[str(error)])
+        module.fail_json(msg=str(error), verdict="failed", reasons=error.reasons)
     module.exit_json(**result)
 
 

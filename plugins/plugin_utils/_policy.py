@@ -38,6 +38,8 @@ VARIABLES = (
     Variable("firebreak_management_networks", "strings", "management_networks", words=True),
     Variable("firebreak_backend", "str", "backend", choices=("auto", "iptables", "nftables")),
     Variable("firebreak_layer2", "str", "layer2", choices=("auto", "required")),
+    Variable("firebreak_accept_risks", "strings", "accept_risks", words=True, choices=(
+        "network-root", "cluster-fencing", "virtual-machines", "tunnelled-management", "management-link", "directory-logins")),
     Variable("firebreak_confirm_within", "int", "confirm_within", least=1),
     Variable("firebreak_spare", "strings", "spare"),
     Variable("firebreak_critical_services", "strings", "critical_services", words=True),
@@ -64,6 +66,8 @@ def _strings(variable: Variable, value: object) -> list[str]:
         raise PolicyError(variable.name, value, "a list of strings")
     if variable.words and any(re.search(r"[\s'\"]", item.strip()) for item in given):
         raise PolicyError(variable.name, value, "one name an entry, without blanks and quotation marks; commas between them")
+    if variable.choices and any(item.strip() not in variable.choices for item in given):
+        raise PolicyError(variable.name, value, "a list of: " + ", ".join(variable.choices))
     return [str(item).strip() for item in given]
 
 

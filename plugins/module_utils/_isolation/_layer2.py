@@ -24,7 +24,7 @@ REMOVE = "add table netdev {0}\ndelete table netdev {0}\n".format(TABLE)
 # include/uapi/linux/if_arp.h
 _LOOPBACK = 772
 _ETHERNET = 1
-_BARE = (512, 768, 769, 776, 778, 823, 65534)  # PPP, tunnels of all kinds and TUN: packets without a frame around them
+BARE = (512, 768, 769, 776, 778, 823, 65534)  # PPP, tunnels of all kinds and TUN: packets without a frame around them
 _ON_TOP = ("vlan", "macsec")  # what these put around a packet, a rule for addresses does not see through
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,14}")
 _HOOK = re.compile(r"(?<= hook )(egress|ingress) (?:device (?P<one>\S+)|devices = \{(?P<many>[^}]*)\})")
@@ -67,7 +67,7 @@ def sort(links: list[dict[str, object]]) -> Devices:
             found.left[name] = "it is a port of {0}, by which virtual machines are connected".format(names[link.get("master")])
         elif kind == _ETHERNET:
             found.ethernet.append(name)
-        elif kind in _BARE:
+        elif kind in BARE:
             found.bare.append(name)
         else:
             found.left[name] = "interfaces of type {0} are not known".format(kind)

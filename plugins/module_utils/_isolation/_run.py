@@ -25,6 +25,7 @@ from ._policy import Plan, from_dict, make_plan
 if TYPE_CHECKING:
     from .._host._processes import Process
     from .._host._sockets import Socket
+    from ._preflight import Risk
 
 _COMMON = [
     "sockets that are no IP: AF_VSOCK to the hypervisor and its like",
@@ -40,7 +41,8 @@ _COMMON = [
     "UDP and raw sockets without a fixed peer: what they send is rejected, but they stay open and could send again after release",
     "path MTU messages are taken from anybody; neighbour discovery and MLD reports go on with the link",
     "DHCP: allow the server by name ('ADDRESS 67/udp') where the host would lose its address",
-    "preflight: network root or home, cluster fencing, tunnels that carry the management path and logins that need a directory",
+    "preflight: ZFS, loop devices and overlays on network storage, iSCSI in an adapter's firmware, IPsec without an interface of its own,"
+    " cluster programs in containers",
 ]
 _IPTABLES = [
     "iptables: others' rules in earlier tables may rewrite the source of a packet before ours see it; one rule a network (no ipset);"
@@ -82,13 +84,14 @@ def _isolate(
 ) -> dict[str, object]:
     isolation = Isolation(work, plan_of(params, session, str(params["_transport"])), str(params["backend"]), layer2=str(params["layer2"]))
     isolation.inspect()
+    risks = preflight(isolation, params, session, processes)
     if check_mode:
-        return predicted(isolation, sockets, processes, diff)
+        return predicted(isolation, sockets, processes, diff, risks)
     if not isolation.changed:
         flows = isolation.remaining()
         described = describe(flows, processes)
         isolation.destroy(flows)
-        return judged(isolation, described, diff)
+        return {**judged(isolation, described, diff), **told(risks)}
     isolation.arm(int(str(params["confirm_within"])))
     isolation.cut()
     isolation.settle()
@@ -97,15 +100,36 @@ def _isolate(
     described = describe(flows, processes)
     isolation.destroy(flows)
     tell(work.case, "isolated with {0}; {1} connections cut; not yet confirmed".format(isolation.backend, len(flows)))
-    return judged(isolation, described, diff, sockets=None if flows else after)
+    return {**judged(isolation, described, diff, sockets=None if flows else after), **told(risks)}
+
+
+def preflight(
+    isolation: Isolation, params: Mapping[str, object], session: Session, processes: Mapping[int, Process],
+) -> list[Risk]:
+    """What the cut would break, to be asked after `inspect`. Raises RefusedError where the operator has not accepted it.
+
+    A host that is isolated already is not refused: what would break has broken, and a refusal would only keep its rules old.
+    """
+    from ._preflight import look, refuse  # not in the second run, which has no use for it
+
+    risks = look(session, processes, isolation.required)
+    if not isolation.before:
+        refuse(risks, strings(params["accept_risks"]))
+    return risks
+
+
+def told(risks: list[Risk]) -> dict[str, object]:
+    """The risks for the result; the second run has none, and what the first one says stands."""
+    return {"preflight": [risk.as_dict() for risk in risks]}
 
 
 def predicted(
-    isolation: Isolation, sockets: list[Socket], processes: Mapping[int, Process], diff: bool,
+    isolation: Isolation, sockets: list[Socket], processes: Mapping[int, Process], diff: bool, risks: list[Risk],
 ) -> dict[str, object]:
     """Check mode: the rules that would be loaded and the flows that they would cut."""
     flows = isolation.flows(sockets) if isolation.changed else []
-    return _result(isolation, "would_be contained", [], describe(flows, processes), diff, listing=isolation.after)
+    result = _result(isolation, "would_be contained", [], describe(flows, processes), diff, listing=isolation.after)
+    return {**result, **told(risks)}
 
 
 def finish(work: Workdir, session: Session, sockets: list[Socket], diff: bool = False) -> dict[str, object]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.errors import AnsibleError
+from ansible_collections.firebreak.response.plugins.module_utils import _arguments
 from ansible_collections.firebreak.response.plugins.plugin_utils import _policy as policy
 from ansible_collections.firebreak.response.plugins.plugin_utils import _request as request
 from ansible_collections.firebreak.response.plugins.plugin_utils._errors import BrakeError, PolicyError
@@ -16,6 +17,7 @@ SPEC = {
     "case": {"type": "str", "required": True},
     "allow": {"type": "list", "elements": "str", "default": []},
     "management": {"type": "list", "elements": "str", "default": []},
+    "accept_risks": {"type": "list", "elements": "str", "choices": ["network-root", "directory-logins"], "default": []},
     "confirm_within": {"type": "int", "default": 60},
     "autonomy": {"type": "str", "choices": ["report", "freeze", "terminate"], "default": "freeze"},
 }
@@ -32,6 +34,12 @@ def test_the_policy_fills_in_and_the_task_wins():
     )
     assert found.sent == {"case": "INC-1", "confirm_within": 30, "autonomy": "report"}
     assert found.full["allow"] == []
+
+
+def test_a_variable_has_the_choices_of_its_option():
+    options = _arguments.merge(_arguments.NETWORK, _arguments.AUTONOMY)
+    chosen = {one.option: list(one.choices) for one in policy.VARIABLES if one.choices}
+    assert chosen == {name: option["choices"] for name, option in options.items() if "choices" in option}
 
 
 def test_variables_of_other_modules_are_not_sent():
@@ -61,6 +69,8 @@ def test_the_monitoring_systems_are_the_allow_list():
         ("firebreak_monitoring_systems", ["nonsense"]),
         ("firebreak_management", ["10.0.0.300"]),
         ("firebreak_management", ["10.0.0.1/24"]),
+        ("firebreak_accept_risks", ["network_root"]),
+        ("firebreak_accept_risks", "directory-logins,all"),
     ],
 )
 def test_a_bad_value_names_its_variable(name, value):
