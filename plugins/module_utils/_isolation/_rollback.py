@@ -14,7 +14,6 @@ import time
 from typing import TYPE_CHECKING
 
 from .._errors import HostError
-from . import _undo
 from ._commands import find
 
 if TYPE_CHECKING:
@@ -97,6 +96,8 @@ class Rollback:
         said = os.read(reader, 32)
         os.close(reader)
         pid = int(said) if said.isdigit() else 0
+        from . import _undo
+
         start = _undo.start_of(pid) if pid else None
         if start is None:
             raise HostError("rollback: the process that would undo the isolation did not start; nothing was changed")
@@ -153,9 +154,12 @@ def disarm(work: Workdir, token: str, kind: str, handle: object, root: str = "/"
             from ._commands import run
 
             run([systemctl, "stop", "{0}.timer".format(handle)])
-    elif isinstance(handle, list) and len(handle) == 2 and _undo.start_of(int(handle[0])) == handle[1] and not fired:
+    elif isinstance(handle, list) and len(handle) == 2 and not fired:
+        from . import _undo
+
         try:
-            os.kill(int(handle[0]), signal.SIGTERM)
+            if _undo.start_of(int(handle[0])) == handle[1]:
+                os.kill(int(handle[0]), signal.SIGTERM)
         except ProcessLookupError:
             pass
     return not fired

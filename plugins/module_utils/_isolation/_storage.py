@@ -34,7 +34,7 @@ _BY_NAME = (
 _ISCSI = re.compile(r"session\d+")
 _NVME = re.compile(r"nvme\d+")
 _SUBSYSTEM = re.compile(r"nvme-subsys\d+")
-_FABRICS = ("tcp", "rdma", "fc")
+_FABRICS = ("tcp", "rdma")
 
 
 class Mount(NamedTuple):

@@ -122,7 +122,7 @@ def test_a_folder_called_like_a_session_is_none(tmp_path):
 
 
 @pytest.mark.parametrize(("transport", "found"), [
-    ("tcp\n", "NVMe over tcp"), ("rdma", "NVMe over rdma"), ("fc", "NVMe over fc"), ("pcie", ""), ("", ""),
+    ("tcp\n", "NVMe over tcp"), ("rdma", "NVMe over rdma"), ("fc", ""), ("pcie", ""), ("", ""),
 ])
 def test_nvme_by_its_transport_alone_and_over_several_paths(tmp_path, transport, found):
     (tmp_path / "sys/class/nvme/nvme0").mkdir(parents=True)
