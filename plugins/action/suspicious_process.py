@@ -19,8 +19,8 @@ class ActionModule(ResponseAction):
     OPTIONS = arguments.merge(arguments.CASE, arguments.PROCESS_STATE, arguments.PROCESSES)
 
     def second(self, options: Mapping[str, object]) -> bool:
-        """Whether what was ended may come back."""
-        return options.get("state") in ("frozen", "terminated")
+        """Whether what was ended may come back, and somebody wants to know."""
+        return self.harms(options) and options.get("second_look") != 0
 
     def changes(self, options: Mapping[str, object]) -> bool:
         """A report changes nothing."""
@@ -28,4 +28,4 @@ class ActionModule(ResponseAction):
 
     def harms(self, options: Mapping[str, object]) -> bool:
         """A protected host may be given back, and looked at."""
-        return self.second(options)
+        return options.get("state") in ("frozen", "terminated")

@@ -117,8 +117,8 @@ options:
     default: []
   second_look:
     description:
-      - Seconds between the last kill and the second look for what came back, from 0 to 600. What cron starts again
-        needs more than 60.
+      - Seconds between the last kill and the second look for what came back, up to 600. What cron starts again
+        needs more than 60. With V(0) no second look is taken, which the result says.
       - Taken from the inventory variable C(firebreak_second_look) where the task does not give it.
     type: int
     default: 3

@@ -55,7 +55,22 @@ _NEXT = {
 }
 
 
-def _clean(value: object, limit: int = 160) -> str:
+# What was done, by the key of its list in a result, in the order of the work; with the names of whom it was done to.
+_DONE = {
+    "flows_cut": "connections cut", "frozen": "processes stopped, not ended", "terminated": "processes ended",
+    "disabled": "cron tables changed", "thawed": "processes that run again", "restored": "cron tables given back",
+}
+_NAMED = ("frozen", "terminated", "thawed")
+_NAMES = 8
+# What to do where all went as it was meant, by what was done.
+_THEN = {
+    "frozen": "they live on, stopped, until they are ended (run again with firebreak_autonomy: terminate) or released, which lets them go on",
+    "thawed": "they have the network again: if they are an attacker's, contain again with firebreak_autonomy: terminate",
+    "restored": "what their lines start comes back: clean them if they are an attacker's",
+}
+
+
+def _clean(value: object, limit: int = 600) -> str:
     """Text for a terminal: printable characters only, so that no host can paint over a verdict."""
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value)[:limit])
     return text + ("…" if len(str(value)) > limit else "")
@@ -86,6 +101,27 @@ def _reasons(result: object) -> list[str]:
     return said
 
 
+def _done(results: list) -> dict[str, list]:
+    """Key of `_DONE` -> the entries of it in the results and their steps, those of the steps of a containment first."""
+    done: dict[str, list] = {}
+    for result in results:
+        steps = result.get("steps") if isinstance(result, dict) else None
+        for place in [*(steps.values() if isinstance(steps, dict) else ()), result]:
+            for key in _DONE:
+                if isinstance(place, dict) and isinstance(place.get(key), list) and place[key] and key not in done:
+                    done[key] = place[key]
+    return done
+
+
+def _told(done: dict[str, list], would: bool) -> list[str]:
+    lines = []
+    for key in [key for key in _DONE if key in done]:
+        names = dict.fromkeys(_clean(one.get("name", "?"), 40) for one in done[key] if isinstance(one, dict)) if key in _NAMED else {}
+        shown = ", ".join(list(names)[:_NAMES]) + (", …" if len(names) > _NAMES else "")
+        lines.append(f"  {'would be: ' if would else ''}{_DONE[key]}: {len(done[key])}" + (f" ({shown})" if shown else ""))
+    return lines
+
+
 def situation(hostvars: dict, hosts: list, results: list) -> list[str]:
     """Lines for a person: `hostvars` maps a host to its variables, `results` names those that hold results."""
     rows = []
@@ -97,15 +133,18 @@ def situation(hostvars: dict, hosts: list, results: list) -> list[str]:
         reasons = [reason for result in found if _rank(_word(result)) < len(_ORDER) for reason in _reasons(result)]
         evidence = next((r["evidence"]["path"] for r in found if isinstance(r, dict) and isinstance(r.get("evidence"), dict)
                          and r["evidence"].get("path")), "")
-        rows.append((_rank(_word(worst)), _clean(host, 64), _word(worst), reasons, _clean(evidence)))
-    rows.sort()
+        rows.append((_rank(_word(worst)), _clean(host, 64), _word(worst), reasons, _clean(evidence), _done(found)))
+    rows.sort(key=lambda row: row[:3])
     counts: dict[str, int] = {}
     for row in rows:
         counts[row[2]] = counts.get(row[2], 0) + 1
     lines = [", ".join(f"{count} {word}" for word, count in counts.items()) + f" of {len(rows)} hosts"]
-    for rank, host, word, reasons, evidence in rows[:_LINES]:
+    for rank, host, word, reasons, evidence, done in rows[:_LINES]:
+        would = word.startswith("would_be")
         lines.append(f"{host}: {word}" + (f", evidence {evidence}" if evidence else ""))
         lines.extend(f"  because: {reason}" for reason in reasons[:8])
+        lines.extend(_told(done, would))
+        lines.extend(f"  next: {sentence}" for key, sentence in _THEN.items() if key in done and not would)
         if rank < len(_ORDER):
             lines.append(f"  next: {_NEXT[word.removeprefix('would_be ')]}")
     if len(rows) > _LINES:

@@ -85,7 +85,7 @@ def _finish(work: Workdir, params: Mapping[str, object], diff: bool) -> dict[str
         from ._isolation._run import finish
 
         results["isolation"] = finish(work, session, sockets, diff)
-    if "termination" in steps:
+    if "termination" in steps and params["second_look"]:
         from ._processes._run import second_look
 
         results["termination"] = second_look(work, params, processes, sockets)

@@ -188,7 +188,9 @@ class Containment:
             judged = isolation_run.judged(self.isolation, self.cut, self.diff, sockets=self._at_the_end)
             self.results["isolation"] = {**judged, **isolation_run.told(self.risks)}
         if "termination" in self.steps:
-            self.results["termination"] = processes_run.judged(self.suspects, str(self.params["autonomy"]), self.diff)
+            self.results["termination"] = found = processes_run.judged(self.suspects, str(self.params["autonomy"]), self.diff)
+            if not self.params["second_look"]:
+                found["not_covered"] = [*strings(found["not_covered"]), processes_run.NO_SECOND_LOOK]
         complete = self.bundle.outcome == "complete"
         self.results["snapshot"] = {
             "outcome": self.bundle.outcome, "verdict": "contained" if complete else "partial", "changed": False,

@@ -56,7 +56,9 @@ class Nftables:
         """In a private network: the listing that these rules give, as it should read here; None where they are refused."""
         frames = self.layer2.on_trial(plan)
         if frames and run([self.nft, "-f", "-"], rules[self.nft][len(_nftables.REMOVE):] + frames)[0] == 0:
-            return self.layer2.as_here(self.live())
+            # Nothing else is there: one call shows both tables, in whatever order.
+            _status, text, _error = run([self.nft, "-n", "-s", "list", "ruleset"])
+            return self.layer2.as_here("".join(sorted(text.replace("\ntable ", "\n\0table ").split("\0"))))
         return self.live() if self._load(rules[self.nft], True) is None else None
 
     def prepare(self) -> None:

@@ -39,6 +39,7 @@ NOT_COVERED = [
     "a deadline for frozen processes: they stay stopped until they are released, or until another process of the same user, or root, lets"
     " them go on (kill -CONT); the second look says which run again",
 ]
+NO_SECOND_LOOK = "second look: none was wanted (second_look: 0), so what comes back after the kill is not seen"
 _AUTONOMY = {"reported": REPORT, "frozen": FREEZE, "terminated": TERMINATE}
 # The longest wait for the second look, in seconds; the controller says the same before it connects. Cron needs more than 60.
 _LONGEST = 600
@@ -54,8 +55,11 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool, timeline: Ti
     work = Workdir(str(params["case"]), writable=not check_mode)
     if params["_checkpoint"] and not check_mode:
         tell(work.case, str(params["_checkpoint"]))
+    found: dict[str, object]
     if params["_phase"] == "finish":
-        found = second_look(work, params, first_look(), read_sockets())
+        found = {"changed": False}
+        if seconds:
+            found = second_look(work, params, first_look(), read_sockets())
         received = params["_received"]
         if isinstance(received, dict) and received and not check_mode:
             from .._evidence._fetch import discard
@@ -65,6 +69,8 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool, timeline: Ti
         found = release(work, diff)
     else:
         found = _act(work, params, check_mode, diff, timeline)
+        if not seconds:
+            found["not_covered"] = [*strings(found["not_covered"]), NO_SECOND_LOOK]
     found["timeline"] = timeline.steps
     return found
 

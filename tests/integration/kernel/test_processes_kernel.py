@@ -126,7 +126,9 @@ def check_mode_says_it_and_does_nothing(work: Workdir):
         assert pids(result["terminated"]) == {miner.pid}
         assert result["verdict"] == "contained", (result["reasons"], result["survivors"])
         assert result["evidence"]["name"]
-        second = _run.run(dict(params, _phase="finish"), False, False, Timeline())
+        assert _run.NO_SECOND_LOOK in result["not_covered"]
+        assert _run.run(dict(params, _phase="finish"), False, False, Timeline())["changed"] is False
+        second = _run.run(dict(params, _phase="finish", second_look=1), False, False, Timeline())
         assert second["verdict"] == "contained" and not second["survivors"], second
         again = start([program("/tmp/.m", "xmrig"), "-c", "import time; time.sleep(99)"])
         second = _run.run(dict(params, _phase="finish"), False, False, Timeline())

@@ -23,3 +23,17 @@ def test_a_host_of_which_every_step_was_left_out_is_unknown():
 def test_a_step_that_failed_stands_before_one_that_was_left_out():
     found = {"network": {"verdict": "failed", "reasons": ["no nft"]}, "processes": SKIPPED}
     assert situation({"web07": found}, ["web07"], ["network", "processes"])[1:3] == ["web07: failed", "  because: no nft"]
+
+
+def test_what_was_done_is_told_with_what_follows_from_it():
+    steps = {"isolation": {"flows_cut": [{}, {}]}, "termination": {"frozen": [{"name": "xmrig"}, {"name": "x\x1b[2J"}], "terminated": []}}
+    lines = situation({"web07": {"r": {"verdict": "contained", "steps": steps}}}, ["web07"], ["r"])
+    assert lines[2:4] == ["  connections cut: 2", "  processes stopped, not ended: 2 (xmrig, x\\x1b[2J)"]
+    assert "firebreak_autonomy: terminate" in lines[4] and lines[4].startswith("  next: ")
+    found = {"network": {"verdict": "released"}, "processes": {"verdict": "released", "thawed": [{"name": "xmrig"}], "restored": [{"file": "/etc/cron.d/x"}]}}
+    lines = situation({"web07": found}, ["web07"], ["network", "processes"])
+    assert lines[2:4] == ["  processes that run again: 1 (xmrig)", "  cron tables given back: 1"]
+    assert len([line for line in lines if line.startswith("  next: ")]) == 2
+    steps = {"termination": {"terminated": [{"name": "xmrig"}]}}
+    checked = situation({"web07": {"r": {"verdict": "would_be contained", "steps": steps}}}, ["web07"], ["r"])
+    assert checked[2:] == ["  would be: processes ended: 1 (xmrig)"]
