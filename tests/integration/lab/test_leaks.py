@@ -39,7 +39,8 @@ def heard_live(host: str) -> int:
 def test_nothing_leaks(cell):
     host, backend = cell
     once = [*OUT, *FRAMES, *IN]
-    before = {name: heard(host, name) for name in once}
+    # A neighbour's address may have to be found first: whoever is not heard at once is listened to for longer.
+    before = {name: heard(host, name) or heard(host, name, 1.0) for name in once}
     for name, intruder in LIVE.items():
         intruders.plant(host, intruder)
         before[name] = heard_live(host)
