@@ -131,7 +131,7 @@ def check_mode_says_it_and_does_nothing(work: Workdir):
         second = _run.run(dict(params, _phase="finish", second_look=1), False, False, Timeline())
         assert second["verdict"] == "contained" and not second["survivors"], second
         again = start([program("/tmp/.m", "xmrig"), "-c", "import time; time.sleep(99)"])
-        second = _run.run(dict(params, _phase="finish"), False, False, Timeline())
+        second = _run.run(dict(params, _phase="finish", second_look=1), False, False, Timeline())
         assert pids(second["survivors"]) == {again.pid} and second["verdict"] == "partial"
         assert "came back" in second["survivors"][0]["why"]
 
