@@ -90,16 +90,16 @@ class Context:
             self._processes = first_look(self.proc)
         return self._processes
 
-    def start(self) -> None:
+    def start(self) -> Callable[[], dict[str, bytes]]:
         """Begin to read the sockets beside the processes: the kernel walks its tables for milliseconds, without the GIL."""
-        self._tables = beside(lambda: read_tables(self.proc))
+        if self._tables is None:
+            self._tables = beside(lambda: read_tables(self.proc))
+        return self._tables
 
     @property
     def tables(self) -> dict[str, bytes]:
         """The kernel's tables that `sockets` comes from, read once: what is parsed is what goes into the evidence."""
-        if self._tables is None:
-            self.start()
-        return self._tables() if self._tables is not None else {}
+        return self.start()()
 
     @property
     def sockets(self) -> list[Socket]:

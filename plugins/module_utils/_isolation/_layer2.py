@@ -26,6 +26,7 @@ _LOOPBACK = 772
 _ETHERNET = 1
 BARE = (512, 768, 769, 776, 778, 823, 65534)  # PPP, tunnels of all kinds and TUN: packets without a frame around them
 _ON_TOP = ("vlan", "macsec")  # what these put around a packet, a rule for addresses does not see through
+_MOST = 255  # measured; NFT_NETDEVHOOK_MAX of net/netfilter/nf_tables_api.c is the first number that is refused
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,14}")
 _HOOK = re.compile(r"(?<= hook )(egress|ingress) (?:device (?P<one>\S+)|devices = \{(?P<many>[^}]*)\})")
 _CHAIN = re.compile(r"^\tchain (\w+) \{\n\t\ttype filter hook (?:egress|ingress) devices = \{ ([^}]*) \}", re.MULTILINE)
@@ -52,23 +53,28 @@ def sort(links: list[dict[str, object]]) -> Devices:
     names = {link.get("index"): str(link.get("name")) for link in links}
     kinds = {link.get("index"): str(link.get("kind", "")) for link in links}
     guests = {link.get("master") for link in links if link.get("kind") == "tun" and link.get("master")}
-    for link in links:
+    # Each looked up, none searched for: root on the host can make thousands of interfaces, and this comes before the cut.
+    upper = {one.get("link"): one.get("index") for one in links if one.get("kind") in _ON_TOP}
+    # The oldest first: what is made later cannot push the host's own out of the number that a chain takes.
+    for link in sorted(links, key=lambda one: int(str(one.get("index", 0)))):
         name, kind = str(link.get("name")), link.get("type")
-        upper = [one for one in links if one.get("link") == link.get("index") and kinds[one.get("index")] in _ON_TOP]
         if kind == _LOOPBACK:
             continue
         if _NAME.fullmatch(name) is None:
             found.left[name] = "its name cannot be written into a rule"
-        elif upper:
-            found.left[name] = "it carries {0} ({1})".format(names[upper[0].get("index")], kinds[upper[0].get("index")])
+        elif link.get("index") in upper:
+            above = upper[link.get("index")]
+            found.left[name] = "it carries {0} ({1})".format(names[above], kinds[above])
         elif kinds.get(link.get("master")) in ("bond", "team"):
             found.left[name] = "it is part of {0}".format(names[link.get("master")])
         elif link.get("master") in guests and link.get("master"):
             found.left[name] = "it is a port of {0}, by which virtual machines are connected".format(names[link.get("master")])
-        elif kind == _ETHERNET:
-            found.ethernet.append(name)
-        elif kind in BARE:
-            found.bare.append(name)
+        elif kind == _ETHERNET or kind in BARE:
+            place = found.ethernet if kind == _ETHERNET else found.bare
+            if len(place) < _MOST:
+                place.append(name)
+            else:
+                found.left[name] = "a chain takes {0} interfaces".format(_MOST)
         else:
             found.left[name] = "interfaces of type {0} are not known".format(kind)
     found.ethernet.sort()

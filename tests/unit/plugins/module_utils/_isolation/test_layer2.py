@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import time
+
 from ansible_collections.firebreak.response.plugins.module_utils._host._session import Session
 from ansible_collections.firebreak.response.plugins.module_utils._isolation import _layer2, _run
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import make_plan
@@ -27,6 +29,15 @@ def test_interfaces_are_sorted_by_what_can_be_done_about_their_frames():
     assert found.ethernet == ["bond0", "br0", "docker0", "eth0", "eth1.7"] and found.bare == ["tun0"]
     assert sorted(found.left) == ['e"; drop', "eth1", "eth2", "eth3", "ib0", "tap0"]
     assert "vlan" in found.left["eth1"] and "bond0" in found.left["eth2"] and "virtual machines" in found.left["eth3"]
+
+
+def test_many_interfaces_made_later_push_none_of_the_old_ones_out_and_take_no_time():
+    links = [link(number, "a{0:05d}".format(number)) for number in range(3, 20003)] + [link(2, "zz0")]
+    began = time.monotonic()
+    found = _layer2.sort(links)
+    assert time.monotonic() - began < 2  # each compared with each would be minutes
+    assert len(found.ethernet) == 255 and "zz0" in found.ethernet
+    assert len(found.left) == 20001 - 255 and "255" in found.left["a20002"]
 
 
 def test_programs_that_can_send_past_the_rules_are_found():
