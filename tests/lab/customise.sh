@@ -36,6 +36,14 @@ chroot "$root" systemctl enable --quiet exporter.service
 # The lab's wire is configured from outside; nothing of the host shall wait for it.
 chroot "$root" systemctl mask --quiet systemd-networkd.service systemd-networkd-wait-online.service systemd-resolved.service \
     apt-daily.timer apt-daily-upgrade.timer getty.target console-getty.service
+# Firewall managers are there, as on real hosts, and at rest: a test that wants one starts it. What a package saved as
+# "the rules of this host" is what the machine that made the image had.
+for unit in nftables firewalld ufw netfilter-persistent ipset; do
+    if [ -e "$root/lib/systemd/system/$unit.service" ]; then
+        chroot "$root" systemctl disable --quiet "$unit.service"
+    fi
+done
+rm -f "$root"/etc/iptables/rules.v?
 # No name server: what is not here is not found, at once.
 printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 deb13 deb12 deb11\n' >"$root/etc/hosts"
 rm -f "$root/etc/hostname" "$root/etc/resolv.conf"

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -18,13 +19,19 @@ from .machine import CACHE, LabError, alone, run
 # Host -> Debian suite. Python 3.13, 3.11 and 3.9.
 RELEASES = {"deb13": "trixie", "deb12": "bookworm", "deb11": "bullseye"}
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "nftables", "iptables", "iproute2", "procps",
-            "rsyslog", "cron", "sudo")
+            "rsyslog", "cron", "sudo", "conntrack", "ipset")
+# What manages firewalls on real hosts, there but not at work. Debian's ufw breaks netfilter-persistent, so that no host has both.
+MANAGERS = {
+    "trixie": ("firewalld", "iptables-persistent"),
+    "bookworm": ("firewalld", "ufw"),
+    "bullseye": ("iptables-persistent",),
+}
 CUSTOMISE = Path(__file__).with_name("customise.sh")
 
 
 def image(suite: str) -> Path:
     """Where the image of a suite lies; its name carries the recipe, so that a changed recipe makes a new one."""
-    recipe = hashlib.sha256(" ".join(PACKAGES).encode() + CUSTOMISE.read_bytes()).hexdigest()[:12]
+    recipe = hashlib.sha256(" ".join(PACKAGES + MANAGERS[suite]).encode() + CUSTOMISE.read_bytes()).hexdigest()[:12]
     return CACHE / f"{suite}-{recipe}"
 
 
@@ -35,14 +42,24 @@ def make(suite: str) -> Path:
         return ready if ready.exists() else _make(suite, ready)
 
 
+def _in_use(path: Path) -> bool:
+    """Whether a host of any lab on this machine runs from an image, or an mmdebstrap that outlived its caller writes it."""
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if str(path).encode() in line.read_bytes():
+                return True
+    return False
+
+
 def _make(suite: str, ready: Path) -> Path:
     for old in CACHE.glob(f"{suite}-*"):  # other recipes, and drafts of a run that was killed
-        shutil.rmtree(old)
+        if not _in_use(old):
+            shutil.rmtree(old)
     began = time.monotonic()
     print(f"lab: making the image of {suite} (once)", file=sys.stderr, flush=True)
     draft = CACHE / f"{suite}-draft.{os.getpid()}"
     try:
-        run(["mmdebstrap", "--quiet", "--variant=minbase", "--include=" + ",".join(PACKAGES),
+        run(["mmdebstrap", "--quiet", "--variant=minbase", "--include=" + ",".join(PACKAGES + MANAGERS[suite]),
              f"--customize-hook={CUSTOMISE}", suite, str(draft)], timeout=900)
         draft.rename(ready)
     except LabError:

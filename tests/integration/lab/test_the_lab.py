@@ -60,6 +60,16 @@ def test_a_second_lab_comes_after_a_crash_is_another_and_leaves_nothing(lab):
     assert traces() == []
 
 
+def test_firewall_managers_are_there_and_at_rest(lab):
+    managers = {"deb13": ["firewall-cmd", "netfilter-persistent"], "deb12": ["firewall-cmd", "ufw"], "deb11": ["netfilter-persistent"]}
+    assert list(managers) == list(hosts.HOSTS)
+    for host, programs in managers.items():
+        hosts.execute(host, ["which", "nft", "iptables-nft", "iptables-legacy", "conntrack", "ipset", *programs])
+        enabled = hosts.execute(host, ["systemctl", "list-unit-files", "--state=enabled", "--no-legend"]).stdout
+        assert "ssh.service" in enabled
+        assert not [unit for unit in ("nftables", "firewalld", "ufw", "netfilter-persistent") if f"{unit}.service" in enabled], host
+
+
 def test_guessed_passwords_stand_in_the_log_of_the_host(lab):
     host = "deb12"
     before = hosts.execute(host, ["sh", "-c", "grep -c 'Failed password' /var/log/auth.log || true"]).stdout
