@@ -11,7 +11,7 @@ import os
 from .._errors import HostError
 from .._text import printable
 from . import _nftables
-from ._commands import INET, SAID, find, listing, run, start, table_exists
+from ._commands import INET, SAID, TABLE, find, listing, run, start, table_exists
 from ._layer2_backend import Layer2
 from ._policy import Plan
 
@@ -86,6 +86,10 @@ class Nftables:
     def tables(self) -> dict[str, list[str]]:
         """Shared tables that exist before us; none are used."""
         return {}
+
+    def knocks(self, _plan: Plan) -> dict[str, object]:
+        """How to read the number of connections that the responder has begun: a command, and a pattern in what it prints."""
+        return {"argv": [self.nft, "list", "chain", "inet", TABLE, "inbound"], "pattern": _nftables.COUNTED}
 
     def back(self, rules: dict[str, str] | None, _tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back `rules`, or no isolation."""

@@ -30,6 +30,8 @@ BUILTINS = (
 )
 _CASE = re.compile(r'--comment "?case ([A-Za-z0-9._-]{1,64})"?')
 _ANSWER = " ! --tcp-flags SYN,ACK SYN"
+# How many packets the rule that counts the responder's connections has seen, in the output of iptables-save -c.
+COUNTED = r"^\[(\d+):\d+\] -A FIREBREAK-INPUT .*--tcp-flags SYN,ACK SYN$"
 
 
 def _rules(plan: Plan, family: int) -> tuple[list[str], list[str]]:
@@ -73,10 +75,13 @@ def chains(plan: Plan, case: str, family: int) -> dict[str, list[str]]:
     """The rules of each of our chains, without the "-A CHAIN"."""
     rules_in, rules_out = _rules(plan, family)
     passing_in, passing_out = [[rule + " -j RETURN" for rule in rules] for rules in (rules_in, rules_out)]
+    peer = plan.session.peer_address
+    knocks = ["-s {0} -p tcp --dport {1} --tcp-flags SYN,ACK SYN".format(peer, port)
+              for port in plan.ports if peer and (":" in peer) == (family == 6)]
     guard = ["-o lo -p tcp --dport {0} --tcp-flags SYN,ACK SYN -j REJECT --reject-with tcp-reset".format(port) for port in plan.guarded]
     refusal = "icmp-admin-prohibited" if family == 4 else "icmp6-adm-prohibited"
     return {
-        "FIREBREAK-INPUT": ['-i lo -m comment --comment "case {0}" -j RETURN'.format(case), *passing_in, "-j DROP"],
+        "FIREBREAK-INPUT": ['-i lo -m comment --comment "case {0}" -j RETURN'.format(case), *knocks, *passing_in, "-j DROP"],
         "FIREBREAK-FORWARD": ["-j DROP"],
         "FIREBREAK-OUTPUT": [
             *guard, "-o lo -j RETURN", *passing_out, "-p tcp -j REJECT --reject-with tcp-reset",

@@ -33,6 +33,8 @@ NEIGHBOURS_OUT = (
     "ip6 hoplimit 255 ip6 daddr @peers_6 icmpv6 type { 135, 136 } accept",
     "ip6 hoplimit 1 ip6 daddr ff02::/16 icmpv6 type { 131, 132, 143 } accept",
 )
+# How many packets a rule with a counter has seen, in the listing of a chain.
+COUNTED = r"counter packets (\d+)"
 # Without them path MTU discovery fails and the responder's stream stalls.
 TOO_BIG = ("icmp type 3 icmp code 4 accept", "icmpv6 type 2 accept")
 _CASE = re.compile(r"^\s*chain case\.([A-Za-z0-9._-]{1,64}) \{", re.MULTILINE)
@@ -88,11 +90,16 @@ def render(plan: Plan, case: str) -> str:
         more_in, more_out = _pair(name, protocol, port, direction, families)
         rules_in += more_in
         rules_out += more_out
+    session = plan.session
+    # Counts the connections that the responder begins; whether they come to anything is another question (_undo.py).
+    peer = "ip6" if ":" in session.peer_address else "ip"
+    knocks = ["{0} saddr {1} tcp dport {2} tcp flags & (syn|ack) == syn counter".format(peer, session.peer_address, port)
+              for port in plan.ports if session.peer_address]
     guard = ['oif "lo" tcp dport {0} tcp flags & (syn|ack) == syn reject with tcp reset'.format(port) for port in plan.guarded]
     chains = (
         # Says on the host itself whose isolation this is.
         ("case." + case, "", ()),
-        ("inbound", "", (*rules_in, *NEIGHBOURS_IN, *TOO_BIG)),
+        ("inbound", "", (*knocks, *rules_in, *NEIGHBOURS_IN, *TOO_BIG)),
         ("outbound", "", (*rules_out, *NEIGHBOURS_OUT)),
         # Sources alone, before defragmentation, raw and any rewriting: nobody's chain comes earlier.
         ("prerouting", "prerouting priority -2147483648; policy drop", (

@@ -95,6 +95,14 @@ class Plan:
         self.allow = sorted(set(allow), key=lambda entry: (entry.network.version, entry[0], *map(str, entry[1:])))
         self.session = session
 
+    def widened(self) -> Plan | None:
+        """The plan with the live peer too, where a list of management systems took his place; None where he is in it."""
+        peer = self.session.peer_address
+        if not peer or not self.ports:
+            return None
+        management = collapse([*self.management, parse_network("management", peer)])
+        return None if management == self.management else Plan(management, self.ports, self.allow, self.session)
+
     def groups(self) -> dict[tuple[str, int | None, str], list[Network]]:
         """The networks of each (protocol, port, direction), merged, in a fixed order."""
         grouped: dict[tuple[str, int | None, str], list[Network]] = {}
