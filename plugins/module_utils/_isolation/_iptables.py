@@ -74,6 +74,9 @@ def chains(plan: Plan, case: str, family: int) -> dict[str, list[str]]:
     rules_in, rules_out = _rules(plan, family)
     passing_in, passing_out = [[rule + " -j RETURN" for rule in rules] for rules in (rules_in, rules_out)]
     guard = ["-o lo -p tcp --dport {0} --tcp-flags SYN,ACK SYN -j REJECT --reject-with tcp-reset".format(port) for port in plan.guarded]
+    if family == 4:
+        # As in _nftables: what iptables-nft matches as a port of a later fragment is its data.
+        passing_out.insert(0, "-f -j DROP")
     refusal = "icmp-admin-prohibited" if family == 4 else "icmp6-adm-prohibited"
     return {
         "FIREBREAK-INPUT": ['-i lo -m comment --comment "case {0}" -j RETURN'.format(case), *passing_in, "-j DROP"],

@@ -22,6 +22,7 @@ FLAGS = (0, SYN, SYN | ACK, ACK, PSH | ACK, FIN | ACK, RST, RST | ACK, SYN | FIN
 OWN = {4: "192.0.2.1", 6: "2001:db8:f::1"}
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 ANY6 = "::"
+LOOPBACKS = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
 LINK, GROUPS = ipaddress.ip_network("fe80::/10"), ipaddress.ip_network("ff02::/16")
 # Nobody's; each is in a policy only by chance.
 STRANGERS = {4: ("203.0.113.66", "10.0.0.77", "169.254.169.254"), 6: ("2001:db8:66::66", "fd00::77", "fe80::77")}
@@ -102,7 +103,8 @@ def permits(policy: Policy, packet: Packet) -> bool:
     begins = packet.protocol == TCP and packet.flags & SYN and not packet.flags & ACK
     if packet.way == "lo":
         # What stays on the host is nobody's business, but its own programs must not take sshd's places.
-        over_itself = _within("127.0.0.1", policy.responders()) or _within("::1", policy.responders()) or policy.peer in OWN.values()
+        over_itself = policy.peer in OWN.values() or any(
+            ipaddress.ip_network(network).overlaps(own) for network in policy.responders() for own in LOOPBACKS)
         guarded = packet.protocol == TCP and packet.second == policy.sshd() and bool(policy.responders()) and not over_itself
         return not (begins and guarded)
     if packet.way == "through" or packet.later:
