@@ -91,9 +91,18 @@ def programs(links: list[dict[str, object]], qdiscs: list[dict[str, object]]) ->
     return sorted(set(found))
 
 
+def _is_six(rule: str) -> bool:
+    return rule.startswith(("ip6 ", "icmpv6 "))
+
+
 def _typed(rules: tuple[str, ...]) -> list[str]:
     """The rules bound to the frame's own type, which a packet socket can write otherwise than the kernel's note of it."""
-    return ["ether type {0} {1}".format("ip6" if rule.startswith(("ip6 ", "icmpv6 ")) else "ip", rule) for rule in rules]
+    return ["ether type {0} {1}".format("ip6" if _is_six(rule) else "ip", rule) for rule in rules]
+
+
+def _versioned(rules: tuple[str, ...]) -> list[str]:
+    """The rules bound to the version that the packet itself names: without a frame, whoever gets it reads nothing else."""
+    return [("ip6 version 6 " if _is_six(rule) else "ip version 4 ") + rule for rule in rules]
 
 
 def render(plan: Plan, devices: Devices) -> str:
@@ -113,7 +122,7 @@ def render(plan: Plan, devices: Devices) -> str:
                     "\tchain {0}_{1} {{".format(hook, kind),
                     "\t\ttype filter hook {0} devices = {{ {1} }} priority {2}; policy drop;".format(
                         hook, ", ".join('"{0}"'.format(name) for name in names), priority)]
-                lines += ["\t\t" + rule for rule in (["ether type arp accept", *_typed(rules)] if kind == "ethernet" else rules)]
+                lines += ["\t\t" + rule for rule in (["ether type arp accept", *_typed(rules)] if kind == "ethernet" else _versioned(rules))]
                 lines.append("\t}")
     return "\n".join(lines) + "\n}\n"
 

@@ -145,6 +145,13 @@ def _upkeep(policy: Policy, packet: Packet, other: str, inward: bool) -> bool:
         packet.hops == 1 and kind in (131, 132, 143) and address in GROUPS)
 
 
+def permits_frame(policy: Policy, packet: Packet) -> bool:
+    """Whether frames with this packet may pass where only addresses are looked at."""
+    inward = packet.way == "in"
+    other = packet.source if inward else packet.target
+    return _within(other, policy.known()) or (not packet.later and _upkeep(policy, packet, other, inward))
+
+
 # --- random policies -------------------------------------------------------------------------------------------------
 
 _BASES = [int(ipaddress.ip_address(text)) for text in ("10.0.0.0", "10.0.0.77", "172.16.5.0", "198.51.100.0", "203.0.113.0")]
@@ -218,6 +225,26 @@ def packets(policy: Policy, chance: random.Random, count: int) -> list[Packet]:
     ports = sorted({22, 53, 40000, policy.sshd(), *(entry.port for entry in policy.allow if entry.port)})
     ports += [port + 1 for port in ports if port < 65535]
     return [_packet(entries, near, ports, chance) for _number in range(count)]
+
+
+def of_management(policy: Policy) -> list[Packet]:
+    """What a responder's session is made of, for the borders of every network of responders: all of it must pass."""
+    found = []
+    for network in policy.responders():
+        for other in borders(network):
+            if not _within(other, [network]):
+                continue
+            version = 6 if ":" in other else 4
+            come, go = Packet("in", version, other, OWN[version], TCP, 40000, policy.sshd()), Packet(
+                "out", version, OWN[version], other, TCP, policy.sshd(), 40000)
+            found += [come._replace(flags=flags) for flags in (SYN, ACK, PSH | ACK, FIN | ACK, RST, RST | ACK)]
+            found += [go._replace(flags=flags) for flags in (SYN | ACK, ACK, PSH | ACK, FIN | ACK, RST, RST | ACK)]
+            # A router on the path may have any address.
+            found.append(come._replace(source=STRANGERS[version][0], protocol=ICMP6 if version == 6 else ICMP, first=2 if version == 6 else 3,
+                                       second=0 if version == 6 else 4))
+            if version == 6:
+                found += [packet._replace(protocol=ICMP6, first=kind, second=0, hops=255) for packet in (come, go) for kind in (135, 136)]
+    return found
 
 
 def _packet(entries: list[Allowed], near: dict[int, list[str]], ports: list[int], chance: random.Random) -> Packet:

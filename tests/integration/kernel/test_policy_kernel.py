@@ -9,9 +9,9 @@ Needs root; everything happens in a private network.
 
 from __future__ import annotations
 
+import ipaddress
 import random
 import shutil
-import struct
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -21,7 +21,7 @@ from ansible_collections.firebreak.response.plugins.module_utils._isolation impo
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._commands import run
 from ansible_collections.firebreak.response.tests.integration.kernel import policies as made
 from ansible_collections.firebreak.response.tests.integration.kernel.policies import Packet, Policy
-from ansible_collections.firebreak.response.tests.integration.kernel.wire import Wire, build
+from ansible_collections.firebreak.response.tests.integration.kernel.wire import TYPES, Wire, build, frame
 
 NFT = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin") or "nft"
 DEVICES = _layer2.Devices(["tap0"], ["tun0"], {})
@@ -76,13 +76,8 @@ def clear(rendering: str) -> None:
         accepted([NFT, "flush", "ruleset"], "")
 
 
-def differences(wire: Wire, policy: Policy, packets: list[Packet], frames: bool = False) -> tuple[list[str], int]:
-    """What passes though it must not, or the other way round, in any rendering; and how many packets passed as they must.
-
-    Only packets that pass without rules tell something.
-    """
-    packets = [packet for packet, passed in zip(packets, wire.call(lambda: wire.through(packets))) if passed]
-    expected = [made.permits(policy, packet) for packet in packets]
+def outcomes(wire: Wire, policy: Policy, packets: list[Packet], expected: list[bool], frames: bool = False) -> list[tuple[str, Packet, bool, bool]]:
+    """(rendering, packet, expected, passed) for each packet with each rendering in force; `frames`: with the rules for frames too."""
     found = []
     for rendering in RENDERINGS:
         def measure(rendering: str = rendering) -> list[bool]:
@@ -93,12 +88,16 @@ def differences(wire: Wire, policy: Policy, packets: list[Packet], frames: bool 
                 return wire.through(packets, expected)
             finally:
                 clear(rendering)
-                accepted([NFT, "-f", "-"], _layer2.REMOVE)
+                if frames:
+                    accepted([NFT, "-f", "-"], _layer2.REMOVE)
 
-        for packet, wanted, passed in zip(packets, expected, wire.call(measure)):
-            if wanted != passed:
-                found.append(f"{rendering} {'passes' if passed else 'cuts'} {packet}")
-    return found, sum(expected)
+        found += [(rendering, *one) for one in zip(packets, expected, wire.call(measure))]
+    return found
+
+
+def wrong(seen: list[tuple[str, Packet, bool, bool]]) -> list[str]:
+    """What passes and must not, or the other way round."""
+    return [f"{rendering} {'passes' if passed else 'cuts'} {packet}" for rendering, packet, expected, passed in seen if passed != expected]
 
 
 @settings(SETTINGS, max_examples=60)
@@ -122,5 +121,60 @@ def test_this_machine_has_iptables_to_try():
 @given(policy=made.policies(), seed=st.integers(0, 2**32 - 1))
 def test_what_the_policy_says_passes_and_nothing_else(wire, policy, seed):
     packets = made.packets(policy, random.Random(seed), PACKETS)
-    found, _passing = differences(wire, policy, packets)
+    # Only what passes without rules tells something of them.
+    packets = [packet for packet, passed in zip(packets, wire.call(lambda: wire.through(packets))) if passed]
+    assert len(packets) > PACKETS / 2
+    found = wrong(outcomes(wire, policy, packets, [made.permits(policy, packet) for packet in packets]))
     assert not found, f"{policy}: {len(found)}, such as {found[:3]}"
+
+
+@settings(SETTINGS, max_examples=20)
+@given(policy=made.policies().filter(lambda policy: policy.responders()))
+def test_no_rendering_cuts_the_management_path(wire, policy):
+    packets = made.of_management(policy)
+    found = wrong(outcomes(wire, policy, packets, [True] * len(packets), frames=True))
+    assert not found, f"{policy}: {len(found)}, such as {found[:3]}"
+
+
+@settings(SETTINGS, max_examples=20)
+@given(policy=made.policies(), seed=st.integers(0, 2**32 - 1))
+def test_frames_pass_for_those_who_are_named_and_for_nobody_else(wire, policy, seed):
+    chance = random.Random(seed)
+    packets = [packet for packet in made.packets(policy, chance, PACKETS) if packet.way in ("in", "out")]
+    entering = [packet for packet in packets if packet.way == "in"]
+    entering = [packet for packet, passed in zip(entering, wire.call(lambda: wire.through(entering))) if passed]
+    leaving = [one for number, packet in enumerate(packets) if packet.way == "out" for one in sent(policy, packet, number, chance)]
+    leaving += [one for number, network in enumerate(policy.known()) for one in disguised(network, number)]
+
+    def measure() -> tuple[list[bool], list[bool], list[bool]]:
+        accepted([NFT, "-f", "-"], _layer2.render(policy.plan(), DEVICES))
+        try:
+            wanted = [made.permits_frame(policy, packet) for packet in entering]
+            return (wire.through(entering, wanted), wire.through(entering, wanted, ethernet=True),
+                    wire.frames([one[1:] for one in leaving], [one[0] for one in leaving]))
+        finally:
+            accepted([NFT, "-f", "-"], _layer2.REMOVE)
+
+    bare, framed, left = wire.call(measure)
+    for packet, *passed in zip(entering, bare, framed):
+        assert passed == [made.permits_frame(policy, packet)] * 2, f"{policy}: {packet}"
+    for (wanted, device, data, told), passed in zip(leaving, left):
+        assert passed == wanted, f"{policy}: {'passes' if passed else 'cuts'} {device} {told:#06x} {data.hex()}"
+
+
+def sent(policy: Policy, packet: Packet, number: int, chance: random.Random) -> list[tuple[bool, str, bytes, int]]:
+    """(wanted, device, bytes, told type) for a packet that a packet socket sends by both devices, and with a type that is not its own."""
+    kind, wanted = TYPES[packet.version], made.permits_frame(policy, packet)
+    odd = chance.choice((0x8100, 0x88B5, TYPES[10 - packet.version]))
+    one = iter(build(packet, 8 * number + place) for place in range(8))  # no two are the same bytes
+    return [(wanted, "tap0", frame(next(one), kind), kind), (wanted, "tun0", next(one), kind), (False, "tap0", frame(next(one), odd), kind),
+            (False, "tap0", frame(next(one), odd), odd), (False, "tun0", next(one), odd), (True, "tap0", frame(next(one), 0x0806), 0x0806)]
+
+
+def disguised(network: str, number: int) -> list[tuple[bool, str, bytes, int]]:
+    """IPv6 packets to nobody that is named, in whose bytes an allowed IPv4 address stands where IPv4 has its target."""
+    if ":" in network:
+        return []
+    source = ipaddress.IPv6Address((0x20010DB8 << 96) + (int(ipaddress.ip_network(network)[0]) << 32))
+    packet = Packet("out", 6, str(source), made.STRANGERS[6][0], made.UDP, 40000, 53)
+    return [(False, "tun0", build(packet, number), TYPES[4])]

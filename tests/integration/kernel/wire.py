@@ -22,6 +22,8 @@ from ansible_collections.firebreak.response.tests.integration.kernel.policies im
 
 Result = TypeVar("Result")
 _TUNSETIFF, _TUN, _TAP, _NO_PI = 0x400454CA, 1, 2, 0x1000  # linux/if_tun.h
+TYPES = {4: 0x0800, 6: 0x86DD}
+_ADDRESS = bytes((2, 0, 0, 0, 0, 1))
 # Fewer than the wire (500) and a socket's buffer hold.
 _AT_ONCE = 50
 _PATIENCE = 2.0  # seconds for what should arrive and has not
@@ -58,7 +60,7 @@ class Wire:
             _set(name, "0")
         self.tun, self.tap = _device("tun0", _TUN), _device("tap0", _TAP)
         subprocess.run(["ip", "-batch", "-"], check=True, text=True, input="\n".join((
-            "link set lo up", "link set tun0 up", "link set tap0 address 02:00:00:00:00:01", "link set tap0 up",
+            "link set lo up", "link set tun0 up", f"link set tap0 address {_ADDRESS.hex(':')}", "link set tap0 up",
             f"address add {OWN[4]}/32 dev tun0", f"address add {OWN[6]}/128 dev tun0 nodad", "address add fe80::1/64 dev tun0 nodad",
             "route add default dev tun0", "route add ::/0 dev tun0")) + "\n")
         _set("ipv4/ip_forward", "1")
@@ -75,20 +77,23 @@ class Wire:
             sender.bind((name, 0))
             self._senders[name] = sender
 
-    def through(self, packets: Sequence[Packet], wait_for: Sequence[bool] | None = None) -> list[bool]:
-        """Which of the packets get through; `wait_for`: which are expected to, so that a slow machine is waited for."""
+    def through(self, packets: Sequence[Packet], wait_for: Sequence[bool] | None = None, ethernet: bool = False) -> list[bool]:
+        """Which of the packets get through; `wait_for`: which are expected to, so that a slow machine is waited for.
+
+        ethernet: what comes in comes in frames.
+        """
         passed: list[bool] = []
         for begin in range(0, len(packets), _AT_ONCE):
             some = packets[begin:begin + _AT_ONCE]
-            passed += self._some(some, begin + 1, (wait_for or [False] * len(packets))[begin:begin + _AT_ONCE])
+            passed += self._some(some, begin + 1, (wait_for or [False] * len(packets))[begin:begin + _AT_ONCE], ethernet)
         return passed
 
-    def _some(self, packets: Sequence[Packet], number: int, wait_for: Sequence[bool]) -> list[bool]:
+    def _some(self, packets: Sequence[Packet], number: int, wait_for: Sequence[bool], ethernet: bool) -> list[bool]:
         made = [build(packet, number + place) for place, packet in enumerate(packets)]
         self._arrived()
         for packet, data in zip(packets, made):
             if packet.way in ("in", "through"):
-                os.write(self.tun, data)
+                os.write(self.tap if ethernet else self.tun, frame(data, TYPES[packet.version]) if ethernet else data)
                 continue
             with contextlib.suppress(OSError):  # what the rules refuse, the sender is told
                 self._senders[packet.version].sendto(data, (packet.target, 0) if packet.version == 4 else (
@@ -97,12 +102,16 @@ class Wire:
                            (False, _inner(packet, data)) for packet, data in zip(packets, made)], wait_for)
 
     def frames(self, frames: Sequence[tuple[str, bytes, int]], wait_for: Sequence[bool]) -> list[bool]:
-        """Which frames (device, bytes, what the sender tells the kernel of their type) of a packet socket come out of the device."""
-        self._arrived()
-        for device, data, told in frames:
-            with contextlib.suppress(OSError):
-                self._senders[device].sendto(data, (device, told))
-        return self._wait([(True, data) for _device, data, _told in frames], wait_for)
+        """Which frames (device, bytes, type that the sender tells the kernel) of a packet socket come out of the device."""
+        passed: list[bool] = []
+        for begin in range(0, len(frames), _AT_ONCE):
+            some = frames[begin:begin + _AT_ONCE]
+            self._arrived()
+            for device, data, told in some:
+                with contextlib.suppress(OSError):
+                    self._senders[device].sendto(data, (device, told))
+            passed += self._wait([(True, data) for _device, data, _told in some], wait_for[begin:begin + _AT_ONCE])
+        return passed
 
     def _wait(self, keys: Sequence[tuple[bool, bytes]], wait_for: Sequence[bool]) -> list[bool]:
         end = time.monotonic() + _PATIENCE
@@ -141,6 +150,11 @@ def _device(name: str, kind: int) -> int:
     descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH22x", name.encode("ascii"), kind | _NO_PI))
     return descriptor
+
+
+def frame(data: bytes, kind: int) -> bytes:
+    """An Ethernet frame of this type from a neighbour to the host."""
+    return _ADDRESS + bytes((2, 0, 0, 0, 0, 2)) + struct.pack("!H", kind) + data
 
 
 def _outer(data: bytes) -> bytes:
