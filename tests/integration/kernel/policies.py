@@ -20,6 +20,7 @@ OTHERS = (ICMP, 2, 4, 33, 41, 47, 50, ICMP6, 132, 136)  # IGMP, tunnels, DCCP, E
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 FLAGS = (0, SYN, SYN | ACK, ACK, PSH | ACK, FIN | ACK, RST, RST | ACK, SYN | FIN, SYN | RST, FIN, FIN | PSH | 32)
 OWN = {4: "192.0.2.1", 6: "2001:db8:f::1"}
+OWN_LINK = ("fe80::1", "fe80::")  # the second one is every router's, RFC 4291, section 2.6.1
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 ANY6 = "::"
 LOOPBACKS = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
@@ -40,7 +41,7 @@ class Allowed(NamedTuple):
     def text(self, spelt: bool) -> str:
         """As an operator writes it; `spelt`: also what could be left out."""
         what = "icmp" if self.port is None else f"{self.port}/{self.protocol}"
-        where = self.network if spelt else self.network.removesuffix("/32").removesuffix("/128")
+        where = self.network if spelt else self.network.removesuffix("/128" if ":" in self.network else "/32")
         return f"{where} {what}" + (" in" if self.direction == "in" else " out" if spelt else "")
 
 
@@ -57,8 +58,9 @@ class Policy(NamedTuple):
 
     def plan(self) -> Plan:
         """What the product makes of it."""
-        session = Session(self.peer, 40000, OWN[6 if ":" in self.peer else 4], self.port, "sshd-socket", [1]) if self.peer else Session(
-            "", 0, "", 0, "none", [1])
+        session = Session("", 0, "", 0, "none", [1])
+        if self.peer:
+            session = Session(self.peer, 40000, OWN[6 if ":" in self.peer else 4], self.port, "sshd-socket", [1])
         return make_plan(session, [entry.text(self.spelt) for entry in self.allow], self.management, self.networks, "local")
 
     def responders(self) -> list[str]:
@@ -171,9 +173,9 @@ def _network(version: int, base: int, noise: int, length: int) -> str | None:
 def networks() -> st.SearchStrategy[str]:
     """Networks and addresses of both families, many of which overlap or touch."""
     four = st.builds(_network, st.just(4), st.sampled_from(_BASES), st.one_of(st.integers(0, 1023), st.integers(0, 2**32 - 1)),
-                     st.one_of(st.integers(22, 32), st.just(32), st.integers(1, 32)))
+                     st.one_of(st.sampled_from([32, 24, 25, 16, 31]), st.integers(1, 32)))
     six = st.builds(_network, st.just(6), st.sampled_from(_BASES6), st.one_of(st.integers(0, 1023), st.integers(0, 2**128 - 1)),
-                    st.one_of(st.integers(118, 128), st.just(128), st.integers(1, 128)))
+                    st.one_of(st.sampled_from([128, 64, 65, 48, 127]), st.integers(1, 128)))
     return st.one_of(four, six).filter(lambda network: network is not None)
 
 
@@ -189,15 +191,16 @@ def _entries(named: st.SearchStrategy[str]) -> st.SearchStrategy[Allowed]:
 @st.composite
 def policies(draw: st.DrawFn, most: int = 12) -> Policy:
     """A policy with up to `most` allow entries."""
-    # Few different networks, so that entries share them.
-    named = st.sampled_from(draw(st.lists(networks(), min_size=1, max_size=max(2, most // 2))))
+    # Few different networks, so that entries share them; sizes drawn evenly, for lists by themselves are mostly short.
+    size, count = draw(st.integers(0, most)), draw(st.integers(2, max(2, most // 2)))
+    named = st.sampled_from(draw(st.lists(networks(), min_size=count, max_size=count)))
     hosts = named.map(lambda network: str(ipaddress.ip_network(network)[-1])).filter(
         lambda address: not ipaddress.ip_address(address).is_multicast)
     peer = draw(st.one_of(st.just(""), hosts, hosts, st.sampled_from(["127.0.0.1", "::1", *OWN.values()])))
     return Policy(
         peer, draw(st.one_of(st.sampled_from([22, 2222, 443]), _PORTS)) if peer else 0, draw(st.lists(named, max_size=2)),
-        draw(st.lists(named, max_size=3)), draw(st.lists(_entries(named), max_size=most)), draw(st.booleans()),
-        draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)))
+        draw(st.lists(named, max_size=3)), draw(st.lists(_entries(named), min_size=size, max_size=size)), draw(st.booleans()),
+        draw(st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", fullmatch=True)))
 
 
 # --- random packets for a policy -----------------------------------------------------------------------------------------
@@ -205,7 +208,7 @@ def policies(draw: st.DrawFn, most: int = 12) -> Policy:
 
 def _usable(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """Whether a kernel without rules takes a packet from there, or sends one there."""
-    nobody = address.is_multicast or address.is_loopback or address.is_unspecified or str(address) in OWN.values()
+    nobody = address.is_multicast or address.is_loopback or address.is_unspecified or str(address) in (*OWN.values(), *OWN_LINK)
     return not nobody and not (address.version == 4 and (int(address) >> 24 == 0 or int(address) >> 28 == 15))
 
 
@@ -218,18 +221,38 @@ def borders(network: str) -> list[str]:
 
 
 def packets(policy: Policy, chance: random.Random, count: int) -> list[Packet]:
-    """Packets that the policy speaks of, such as differ from those in little, and any others."""
+    """At every border of what the policy names a packet that it speaks of; then such as differ from those in little, and any others."""
     entries = [*policy.allow, *(Allowed(network, "tcp", policy.sshd(), "in") for network in policy.responders())]
+    at_borders = [_of_entry(entry, way, other, chance) for entry in entries for other in borders(entry.network) for way in ("in", "out")]
+    calls = [Packet("lo", version, LOOPBACK[version], LOOPBACK[version], TCP, 40000, policy.sshd(), SYN) for version in (4, 6)]
     near = {version: [address for network in {*policy.known()} if (":" in network) == (version == 6) for address in borders(network)]
             + [*STRANGERS[version]] for version in (4, 6)}
     ports = sorted({22, 53, 40000, policy.sshd(), *(entry.port for entry in policy.allow if entry.port)})
     ports += [port + 1 for port in ports if port < 65535]
-    return [_packet(entries, near, ports, chance) for _number in range(count)]
+    return [*at_borders, *calls, *(_packet(entries, near, ports, chance) for _number in range(count))]
+
+
+def _of_entry(entry: Allowed, way: str, other: str, chance: random.Random) -> Packet:
+    """A packet as the entry wants it, but for the address."""
+    version = 6 if ":" in other else 4
+    begins = (way == "out") == (entry.direction == "out")
+    mine = OWN[version]
+    source, target = (mine, other) if way == "out" else (other, mine)
+    if entry.port is None:
+        kinds = ((8, 0) if version == 4 else (128, 129))
+        return Packet(way, version, source, target, ICMP if version == 4 else ICMP6, kinds[0 if begins else 1], 0)
+    ports = (chance.choice((40000, entry.port)), entry.port)
+    first, second = ports if begins else ports[::-1]
+    return Packet(way, version, source, target, TCP if entry.protocol == "tcp" else UDP, first, second, SYN if begins else SYN | ACK)
 
 
 def of_management(policy: Policy) -> list[Packet]:
     """What a responder's session is made of, for the borders of every network of responders: all of it must pass."""
     found = []
+    if policy.peer in (*LOOPBACK.values(), *OWN.values()) and not policy.management:  # a tunnel, or a jump by the host's own sshd
+        version = 6 if ":" in policy.peer else 4
+        found += [Packet("lo", version, policy.peer, policy.peer, TCP, *ports, flags) for ports, flags in (
+            ((40000, policy.port), SYN), ((40000, policy.port), ACK), ((policy.port, 40000), SYN | ACK), ((policy.port, 40000), ACK))]
     for network in policy.responders():
         for other in borders(network):
             if not _within(other, [network]):
@@ -240,8 +263,9 @@ def of_management(policy: Policy) -> list[Packet]:
             found += [come._replace(flags=flags) for flags in (SYN, ACK, PSH | ACK, FIN | ACK, RST, RST | ACK)]
             found += [go._replace(flags=flags) for flags in (SYN | ACK, ACK, PSH | ACK, FIN | ACK, RST, RST | ACK)]
             # A router on the path may have any address.
-            found.append(come._replace(source=STRANGERS[version][0], protocol=ICMP6 if version == 6 else ICMP, first=2 if version == 6 else 3,
-                                       second=0 if version == 6 else 4))
+            found.append(come._replace(
+                source=STRANGERS[version][0], protocol=ICMP if version == 4 else ICMP6, first=3 if version == 4 else 2,
+                second=4 if version == 4 else 0))
             if version == 6:
                 found += [packet._replace(protocol=ICMP6, first=kind, second=0, hops=255) for packet in (come, go) for kind in (135, 136)]
     return found

@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from ansible_collections.firebreak.response.plugins.module_utils._isolation import _commands
-from ansible_collections.firebreak.response.tests.integration.kernel.policies import ICMP, ICMP6, OTHERS, OWN, TCP, UDP, Packet
+from ansible_collections.firebreak.response.tests.integration.kernel.policies import (
+    ICMP, ICMP6, OTHERS, OWN, OWN_LINK, TCP, UDP, Packet,
+)
 
 Result = TypeVar("Result")
 _TUNSETIFF, _TUN, _TAP, _NO_PI = 0x400454CA, 1, 2, 0x1000  # linux/if_tun.h
@@ -26,7 +28,6 @@ TYPES = {4: 0x0800, 6: 0x86DD}
 _ADDRESS = bytes((2, 0, 0, 0, 0, 1))
 # Fewer than the wire (500) and a socket's buffer hold.
 _AT_ONCE = 50
-_PATIENCE = 2.0  # seconds for what should arrive and has not
 
 
 class Wire:
@@ -36,6 +37,7 @@ class Wire:
     """
 
     def __init__(self) -> None:
+        self.patience = 2.0  # seconds for what should arrive and has not
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
         self.call(self._make)
 
@@ -56,13 +58,14 @@ class Wire:
             raise RuntimeError("needs root for a network namespace")
         # One processor: what was sent before is dealt with before.
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        for name in ("ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter", "ipv6/conf/default/accept_dad", "ipv6/conf/default/accept_ra"):
+        for name in ("ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter", "ipv6/conf/default/accept_dad",
+                     "ipv6/conf/default/accept_ra"):
             _set(name, "0")
         self.tun, self.tap = _device("tun0", _TUN), _device("tap0", _TAP)
         subprocess.run(["ip", "-batch", "-"], check=True, text=True, input="\n".join((
             "link set lo up", "link set tun0 up", f"link set tap0 address {_ADDRESS.hex(':')}", "link set tap0 up",
-            f"address add {OWN[4]}/32 dev tun0", f"address add {OWN[6]}/128 dev tun0 nodad", "address add fe80::1/64 dev tun0 nodad",
-            "route add default dev tun0", "route add ::/0 dev tun0")) + "\n")
+            f"address add {OWN[4]}/32 dev tun0", f"address add {OWN[6]}/128 dev tun0 nodad",
+            f"address add {OWN_LINK[0]}/64 dev tun0 nodad", "route add default dev tun0", "route add ::/0 dev tun0")) + "\n")
         _set("ipv4/ip_forward", "1")
         _set("ipv6/conf/all/forwarding", "1")
         self._scope = socket.if_nametoindex("tun0")
@@ -98,8 +101,9 @@ class Wire:
             with contextlib.suppress(OSError):  # what the rules refuse, the sender is told
                 self._senders[packet.version].sendto(data, (packet.target, 0) if packet.version == 4 else (
                     packet.target, 0, 0, self._scope if packet.target[:3] in ("fe8", "ff0") else 0))
-        return self._wait([(packet.way in ("out", "through"), _outer(data)) if packet.way in ("out", "through") else
-                           (False, _inner(packet, data)) for packet, data in zip(packets, made)], wait_for)
+        keys = [(True, _outer(data)) if packet.way in ("out", "through") else (False, _inner(packet, data))
+                for packet, data in zip(packets, made)]
+        return self._wait(keys, wait_for)
 
     def frames(self, frames: Sequence[tuple[str, bytes, int]], wait_for: Sequence[bool]) -> list[bool]:
         """Which frames (device, bytes, type that the sender tells the kernel) of a packet socket come out of the device."""
@@ -114,9 +118,12 @@ class Wire:
         return passed
 
     def _wait(self, keys: Sequence[tuple[bool, bytes]], wait_for: Sequence[bool]) -> list[bool]:
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + self.patience
         seen = self._arrived()
-        while any(wanted and key not in seen for wanted, key in zip(wait_for, keys)) and time.monotonic() < end:
+        while any(wanted and key not in seen for wanted, key in zip(wait_for, keys)):
+            if time.monotonic() > end:
+                self.patience = 0.05  # there is a failure, and what follows only makes its example smaller
+                break
             time.sleep(0.01)
             seen |= self._arrived()
         return [key in seen for key in keys]
@@ -188,12 +195,14 @@ def build(packet: Packet, number: int) -> bytes:
         body, place = struct.pack("!BBHI", packet.first, packet.second, 0, 0) + bytes(20) + tail, 2
     else:
         body, place = struct.pack("!HHHH", packet.first, packet.second, 12, 0) + tail, 6
-    pseudo = source + target + (struct.pack("!BBH", 0, packet.protocol, len(body)) if four else struct.pack("!II", len(body), packet.protocol))
+    pseudo = source + target + struct.pack("!BBH" if four else "!IHBB", *((0, packet.protocol, len(body)) if four else (
+        len(body), 0, 0, packet.protocol)))
     if packet.protocol in (TCP, UDP, ICMP, ICMP6):
         check = _sum((b"" if packet.protocol == ICMP else pseudo) + body)
         body = body[:place] + struct.pack("!H", check) + body[place + 2:]
     if four:
-        head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 1 + number % 65535, 100 if packet.later else 0, packet.hops, packet.protocol, 0)
+        head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 1 + number % 65535, 100 if packet.later else 0, packet.hops,
+                           packet.protocol, 0)
         return head[:10] + struct.pack("!H", _sum(head + source + target)) + source + target + body
     following = packet.protocol
     if packet.later:
