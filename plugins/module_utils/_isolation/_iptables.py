@@ -151,6 +151,17 @@ def unhook() -> list[list[str]]:
     return calls
 
 
+def unhook_at_once() -> str:
+    """The same for iptables-restore, a transaction a table, which is refused where something is not as we made it."""
+    lines = []
+    for table in dict.fromkeys(hook[0] for hook in HOOKS):
+        lines.append("*" + table)
+        for _table, builtin, chain in [hook for hook in HOOKS if hook[0] == table]:
+            lines += ["-D {0} -j {1}".format(builtin, chain), "-F " + chain, "-X " + chain]
+        lines.append("COMMIT")
+    return "\n".join(lines) + "\n"
+
+
 def holder(listing: str) -> str | None:
     """The case whose isolation `ours` shows; "" where none is named, None where there is none."""
     if not listing.strip():
