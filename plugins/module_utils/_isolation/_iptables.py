@@ -79,6 +79,9 @@ def chains(plan: Plan, case: str, family: int) -> dict[str, list[str]]:
     knocks = ["-s {0} -p tcp --dport {1} --tcp-flags SYN,ACK SYN".format(peer, port)
               for port in plan.ports if peer and (":" in peer) == (family == 6)]
     guard = ["-o lo -p tcp --dport {0} --tcp-flags SYN,ACK SYN -j REJECT --reject-with tcp-reset".format(port) for port in plan.guarded]
+    if family == 4:
+        # As in _nftables: what iptables-nft matches as a port of a later fragment is its data.
+        passing_out.insert(0, "-f -j DROP")
     refusal = "icmp-admin-prohibited" if family == 4 else "icmp6-adm-prohibited"
     return {
         "FIREBREAK-INPUT": ['-i lo -m comment --comment "case {0}" -j RETURN'.format(case), *knocks, *passing_in, "-j DROP"],
@@ -151,6 +154,17 @@ def unhook() -> list[list[str]]:
     for table, builtin, chain in HOOKS:
         calls += [["-t", table, "-D", builtin, "-j", chain], ["-t", table, "-F", chain], ["-t", table, "-X", chain]]
     return calls
+
+
+def unhook_at_once() -> str:
+    """The same for iptables-restore, a transaction a table, which is refused where something is not as we made it."""
+    lines = []
+    for table in dict.fromkeys(hook[0] for hook in HOOKS):
+        lines.append("*" + table)
+        for _table, builtin, chain in [hook for hook in HOOKS if hook[0] == table]:
+            lines += ["-D {0} -j {1}".format(builtin, chain), "-F " + chain, "-X " + chain]
+        lines.append("COMMIT")
+    return "\n".join(lines) + "\n"
 
 
 def holder(listing: str) -> str | None:

@@ -24,7 +24,8 @@ _ANSWER = "tcp flags & (syn|ack) != syn"
 # RFC 4861: 133 to 136 come and go with hop limit 255 only, which no router lets through. RFC 3810: 143, 131, 132
 # are reports. To the link or to those who may talk with us, for a raw socket could send them anywhere.
 NEIGHBOURS_IN = (
-    "ip6 hoplimit 255 ip6 saddr { ::, fe80::/10 } icmpv6 type { 134, 135, 136 } accept",
+    "ip6 hoplimit 255 ip6 saddr fe80::/10 icmpv6 type { 134, 135, 136 } accept",
+    "ip6 hoplimit 255 ip6 saddr :: icmpv6 type 135 accept",
     "ip6 hoplimit 255 ip6 saddr @peers_6 icmpv6 type { 135, 136 } accept",
     "ip6 hoplimit 1 ip6 saddr fe80::/10 icmpv6 type 130 accept",
 )
@@ -37,6 +38,9 @@ NEIGHBOURS_OUT = (
 COUNTED = r"counter packets (\d+)"
 # Without them path MTU discovery fails and the responder's stream stalls.
 TOO_BIG = ("icmp type 3 icmp code 4 accept", "icmpv6 type 2 accept")
+# An IPv4 fragment that is not the first has no ports, yet nft (seen on Linux 6.18) reads them out of its data. Only raw sockets bring
+# such ones to our chains: what is too long is cut up after them.
+_LATER_FRAGMENT = "ip frag-off & 8191 != 0 return"
 _CASE = re.compile(r"^\s*chain case\.([A-Za-z0-9._-]{1,64}) \{", re.MULTILINE)
 
 
@@ -100,7 +104,7 @@ def render(plan: Plan, case: str) -> str:
         # Says on the host itself whose isolation this is.
         ("case." + case, "", ()),
         ("inbound", "", (*knocks, *rules_in, *NEIGHBOURS_IN, *TOO_BIG)),
-        ("outbound", "", (*rules_out, *NEIGHBOURS_OUT)),
+        ("outbound", "", (_LATER_FRAGMENT, *rules_out, *NEIGHBOURS_OUT)),
         # Sources alone, before defragmentation, raw and any rewriting: nobody's chain comes earlier.
         ("prerouting", "prerouting priority -2147483648; policy drop", (
             'iif "lo" accept', "ip saddr @peers_4 accept", "ip6 saddr @peers_6 accept", *NEIGHBOURS_IN, *TOO_BIG)),

@@ -19,6 +19,7 @@ Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 _FORM = 'must be "ADDRESS[/PREFIX] PORT/tcp|udp [in]" or "ADDRESS[/PREFIX] icmp [in]", such as "10.0.0.5 514/udp"'
 # Where no session tells on which port sshd answers (IANA, service name ssh); said in the documentation of `management`.
 _SSH = 22
+_LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 # Connection plugins that reach the host without a network, so that none is missed where no session is found.
 LOCAL_TRANSPORTS = ("local", "ansible.builtin.local")
 
@@ -121,7 +122,8 @@ class Plan:
         None where the way in leads over the host itself (a tunnel, a jump through its own sshd).
         """
         session = self.session
-        local = any(network.is_loopback for network in self.management) or session.peer_address == session.server_address
+        to_itself = session.source != "none" and session.peer_address == session.server_address
+        local = to_itself or any(network.overlaps(own) for network in self.management for own in _LOOPBACK)
         return [] if local else self.ports
 
     def is_session(self, socket: Socket) -> bool:

@@ -56,11 +56,17 @@ def empty(argv: list[str], chain: str) -> bool:
 
 
 def perform(steps: list[dict[str, object]]) -> int:
-    """Run the commands of the way back; how many failed that should not have."""
+    """Run the commands of the way back; how many failed that should not have.
+
+    One that succeeds makes the next `spares` ones needless.
+    """
     import subprocess
 
-    failed = 0
+    failed = spared = 0
     for step in steps:
+        if spared:
+            spared -= 1
+            continue
         check = step.get("if_empty")
         if isinstance(check, list) and not empty(check, str(step.get("chain", ""))):
             continue
@@ -76,6 +82,8 @@ def perform(steps: list[dict[str, object]]) -> int:
             bad = True
         if bad and not step.get("may_fail"):
             failed += 1
+        elif not bad:
+            spared = int(str(step.get("spares", 0)))
     return failed
 
 

@@ -112,6 +112,15 @@ def test_a_command_that_fails_is_counted(tmp_path):
     assert _undo.perform([{"argv": ["/usr/bin/false"]}, {"argv": ["/nowhere"]}, {"argv": ["/usr/bin/false"], "may_fail": True}]) == 2
 
 
+def test_a_command_that_succeeds_spares_those_that_stand_in_for_it(tmp_path):
+    def stand_in(name: str) -> dict[str, object]:
+        return {"argv": ["/usr/bin/touch", str(tmp_path / name)]}
+
+    assert _undo.perform([{"argv": ["/usr/bin/true"], "spares": 1}, stand_in("needless"), stand_in("next")]) == 0
+    assert _undo.perform([{"argv": ["/usr/bin/false"], "spares": 1, "may_fail": True}, stand_in("needed")]) == 0
+    assert sorted(os.listdir(tmp_path)) == ["needed", "next"]
+
+
 def test_leaving_the_control_group_leaves_no_file_where_there_is_no_such_group(tmp_path):
     (tmp_path / "sys/fs/cgroup/systemd").mkdir(parents=True)
     (tmp_path / "sys/fs/cgroup/systemd/cgroup.procs").write_text("")
