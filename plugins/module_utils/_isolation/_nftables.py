@@ -24,8 +24,10 @@ _ANSWER = "tcp flags & (syn|ack) != syn"
 # RFC 4861: 133 to 136 come and go with hop limit 255 only, which no router lets through. RFC 3810: 143, 131, 132
 # are reports. To the link or to those who may talk with us, for a raw socket could send them anywhere.
 NEIGHBOURS_IN = (
-    "ip6 hoplimit 255 ip6 saddr { ::, fe80::/10 } icmpv6 type { 134, 135, 136 } accept",
-    "ip6 hoplimit 255 ip6 saddr @peers_6 icmpv6 type { 135, 136 } accept",
+    "ip6 hoplimit 255 ip6 saddr { ::, fe80::/10 } icmpv6 type { 134, 135 } accept",
+    "ip6 hoplimit 255 ip6 saddr @peers_6 icmpv6 type 135 accept",
+    # A router that the host knows by a global address answers from that one (RFC 4861, section 7.2.4).
+    "ip6 hoplimit 255 icmpv6 type 136 accept",
     "ip6 hoplimit 1 ip6 saddr fe80::/10 icmpv6 type 130 accept",
 )
 NEIGHBOURS_OUT = (
