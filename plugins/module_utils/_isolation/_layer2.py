@@ -114,6 +114,8 @@ def render(plan: Plan, devices: Devices) -> str:
                     "\t\ttype filter hook {0} devices = {{ {1} }} priority {2}; policy drop;".format(
                         hook, ", ".join('"{0}"'.format(name) for name in names), priority)]
                 lines += ["\t\t" + rule for rule in (["ether type arp accept", *_typed(rules)] if kind == "ethernet" else rules)]
+                # The policy comes into force after the rules: where a table takes the place of another, frames would pass in between.
+                lines.append("\t\tdrop")
                 lines.append("\t}")
     return "\n".join(lines) + "\n}\n"
 

@@ -76,6 +76,7 @@ def render(plan: Plan, case: str) -> str:
 
     Early chains decide before anybody else's rules have rewritten a packet, and the last one looks again after all
     NAT, so that an allowed flow cannot be steered elsewhere on the way. Rules of others stay in force beside ours.
+    Each ends with a rule that drops: the kernel puts rules in force all at once, but policies chain by chain after them.
     """
     lines = [REMOVE + "table inet {0} {{".format(TABLE)]
     rules_in: list[str] = []
@@ -98,13 +99,13 @@ def render(plan: Plan, case: str) -> str:
         ("outbound", "", (*rules_out, *NEIGHBOURS_OUT)),
         # Sources alone, before defragmentation, raw and any rewriting: nobody's chain comes earlier.
         ("prerouting", "prerouting priority -2147483648; policy drop", (
-            'iif "lo" accept', "ip saddr @peers_4 accept", "ip6 saddr @peers_6 accept", *NEIGHBOURS_IN, *TOO_BIG)),
-        ("input", "input priority -310; policy drop", ('iif "lo" accept', "jump inbound")),
-        ("forward", "forward priority -310; policy drop", ()),
+            'iif "lo" accept', "ip saddr @peers_4 accept", "ip6 saddr @peers_6 accept", *NEIGHBOURS_IN, *TOO_BIG, "drop")),
+        ("input", "input priority -310; policy drop", ('iif "lo" accept', "jump inbound", "drop")),
+        ("forward", "forward priority -310; policy drop", ("drop",)),
         ("output", "output priority -310; policy drop", (
             *guard, 'oif "lo" accept', "jump outbound", "meta l4proto tcp reject with tcp reset",
             "reject with icmpx type admin-prohibited")),
-        ("postrouting", "postrouting priority 2147483647; policy drop", ('oif "lo" accept', "jump outbound")),
+        ("postrouting", "postrouting priority 2147483647; policy drop", ('oif "lo" accept', "jump outbound", "drop")),
     )
     for name, hook, rules in chains:
         lines.append("\tchain {0} {{".format(name))

@@ -62,8 +62,8 @@ class Case(NamedTuple):
 
 
 # One rule that asks for it is what switches tracking on.
-TRACK = ("nft 'add table inet lab_track; add chain inet lab_track in { type filter hook input priority 10; };"
-         " add rule inet lab_track in ct state new'")
+TRACK = ("nft 'add table inet lab_track; add chain inet lab_track seen { type filter hook input priority 10; };"
+         " add rule inet lab_track seen ct state new'")
 LOOSE = "sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0"
 _NOTRACK = ("nft 'add table inet attacker; add chain inet attacker {0} {{ type filter hook {0} priority -300; }}; "
             "add rule inet attacker {0} notrack'")
@@ -131,7 +131,7 @@ def on(host: str, command: str) -> None:
 def count(host: str, port: int) -> None:
     """Count from now on what tracking says of the stream's packets."""
     rules = "".join(f"tcp sport 22 tcp dport {port} ct state {state} counter\n" for state in STATES)
-    hosts.execute(host, ["nft", "-f", "-"], text=f"table inet lab_count {{\nchain out {{\ntype filter hook output priority 10;\n{rules}}}\n}}\n")
+    hosts.execute(host, ["nft", "-f", "-"], text=f"table inet lab_count {{\nchain said {{\ntype filter hook output priority 10;\n{rules}}}\n}}\n")
 
 
 def called(host: str) -> set[str]:
