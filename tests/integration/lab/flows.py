@@ -61,7 +61,10 @@ def begin(name):
             s = socket.socket(family)
             try: s.connect(peer)
             except OSError: time.sleep(60); return
-            tell(name, 1); talk(s, name)
+            tell(name, 1)
+            silent = name.startswith("silent")
+            talk(s, name, not silent)
+            if silent: s.send(b"hello")
         threading.Thread(target=connect, daemon=True).start()
 print(os.getpid(), flush=True)
 for name in sys.argv[4:]: begin(name)

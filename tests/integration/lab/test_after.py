@@ -19,7 +19,9 @@ from tests.lab.controller import adhoc
 
 from . import flows, matrix
 
-TALKING = ("tcp-ipv4", "tcp-ipv6", "udp-ipv4", "udp-ipv6", "half-closed-by-the-peer", "accepted-from-outside")
+# Who sends while the host is isolated is told by the rules that there is no connection; the silent ones are not.
+TALKING = ("tcp-ipv4", "tcp-ipv6", "silent-tcp-ipv4", "silent-tcp-ipv6", "udp-ipv4", "udp-ipv6", "half-closed-by-the-peer",
+           "accepted-from-outside")
 # Their way is blocked beyond the host's wire until the host is isolated, so that something waits in the host to be sent.
 RETRANSMITTING = ("retransmitting-ipv4", "retransmitting-ipv6")
 ORPHANS = ("orphan-ipv4", "orphan-ipv6")
