@@ -132,6 +132,22 @@ rolled_back:
   description: The host has taken the isolation back, since nobody confirmed it in time.
   type: bool
   returned: when it has
+residual:
+  description:
+    - Tables that calls of an C(iptables) of the legacy variant made, and that the kernel keeps until a reboot; no rule of Firebreak is
+      left in them.
+  type: list
+  elements: str
+  returned: when the state is released, not in check mode
+  sample: [iptables-legacy table mangle of IPv4]
+changed_by_others:
+  description:
+    - Tables of others that are not what they were when the isolation was confirmed, each C(changed), C(new) or C(gone). They are left
+      as they are. Elements of sets that have a lifetime do not count.
+  type: list
+  elements: str
+  returned: when the state is released, not in check mode
+  sample: ["changed: nftables ip nat"]
 flows_cut:
   description: Connections that were ended, or would be in check mode, at most 1000.
   type: list

@@ -86,6 +86,10 @@ class Nftables:
         """Shared tables that exist before us; none are used."""
         return {}
 
+    def residual(self, _tables: dict[str, list[str]]) -> list[str]:
+        """What our calls made and nothing takes away: nothing."""
+        return []
+
     def back(self, rules: dict[str, str] | None, _tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back `rules`, or no isolation."""
         return [{"argv": [self.nft, "-f", "-"], "stdin": rules[self.nft] if rules else _nftables.REMOVE}]

@@ -15,7 +15,7 @@ from .._errors import HostError
 from .._host._sock_diag import destroy
 from .._host._sockets import own_addresses, read_sockets
 from .._host._workdir import Workdir, siblings
-from . import _backends
+from . import _backends, _others
 from ._commands import Trial
 from ._policy import Plan, from_dict
 from ._rollback import Rollback, disarm, sweep
@@ -165,6 +165,7 @@ class Isolation:
             "session": dict(zip(session._fields, session)), "token": self._rollback.token, "confirmed": False,
             "armed_at": round(time.time(), 3), "confirm_within": confirm_within,
             "frames": self._frames, "back": self._way_back(previous, known), "previous": previous or None,
+            "others": self.state.get("others") if self.before else None,
         }
         self.work.update(isolation=self.state, rolled_back_at=None)
         self._rollback.start(confirm_within)
@@ -325,6 +326,7 @@ class Isolation:
         sweep(self.work)
         self.state["confirmed"] = True
         self.state["previous"] = None
+        self.state["others"] = self.state.get("others") or _others.read()
         self.work.update(isolation=self.state)
         return {"confirmed": True, "rolled_back": False, "how": how}
 
@@ -335,24 +337,29 @@ class Isolation:
         self.changed = bool(self.before) or (bool(self.state) and not self.state.get("rolled_back_at"))
 
     def release(self, session: Session) -> dict[str, object]:
-        """End forbidden sockets, then take our rules away and disarm: counts of `destroy` and "rules_were_gone"."""
+        """End forbidden sockets, then take our rules away and disarm: counts of `destroy`, and for the result "rules_were_gone",
+        "residual" (what our calls made in the kernel and nothing takes away) and "changed_by_others"."""
         engine = self._take_engine()
         self.look_for_release()
+        tables = self.state.get("tables")
+        tables = tables if isinstance(tables, dict) else {}
         if not self.changed:
             if self.state:
                 sweep(self.work)
                 self.work.update(isolation=None)
-            return {"destroyed": 0, "gone": 0, "remaining": [], "rules_were_gone": False}
+            return {"destroyed": 0, "gone": 0, "remaining": [], "rules_were_gone": False, "residual": engine.residual(tables),
+                    "changed_by_others": []}
         self._hold()
+        others = self.state.get("others")
+        changed_by_others = _others.changes(others, _others.read()) if others is not None else []
         plan = self.state.get("plan")
         self.plan = from_dict(plan, session) if isinstance(plan, dict) else Plan([], [], [], session)
         ended = self.destroy(self.flows(read_sockets(os.path.join(self.root, "proc"))))
-        tables = self.state.get("tables")
-        self._perform(self._way_back({}, tables if isinstance(tables, dict) else {}))
+        self._perform(self._way_back({}, tables))
         if engine.live():
             raise HostError("release: our rules could not be removed; the host is still isolated")
         if self.state.get("token") and not self.state.get("confirmed"):
             disarm(self.work, str(self.state["token"]), str(self.state.get("timer", "")), self.state.get("handle"), self.root)
         sweep(self.work)
         self.work.update(isolation=None)
-        return {**ended, "rules_were_gone": not self.before}
+        return {**ended, "rules_were_gone": not self.before, "residual": engine.residual(tables), "changed_by_others": changed_by_others}
