@@ -90,6 +90,23 @@ options:
       - Taken from the inventory variable C(firebreak_confirm_within) where the task does not give it.
     type: int
     default: 60
+  persist:
+    description:
+      - Whether a confirmed isolation is there again after a reboot, before the network is. A systemd unit and rule files in the
+        root-only work folder do it; a release takes them away.
+      - Where the host is not run by systemd, RV(ignore:not_covered) says so.
+      - Taken from the inventory variable C(firebreak_persist) where the task does not give it.
+    type: bool
+    default: true
+  watch:
+    description:
+      - Whether the same unit puts back what others change or remove of the rules, and covers interfaces that are added, within five
+        seconds. Where nft (1.0 or later) knows tables with an owner, it holds a second copy of the rules in one, which nobody else
+        can flush or delete, so that nothing passes in between.
+      - What was put back is in the host's journal and in RV(ignore:drift).
+      - Taken from the inventory variable C(firebreak_watch) where the task does not give it.
+    type: bool
+    default: true
 """
 
     PROCESSES = r"""

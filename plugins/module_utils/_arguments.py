@@ -36,6 +36,8 @@ NETWORK: dict[str, dict[str, object]] = {
         "default": [],
     },
     "confirm_within": {"type": "int", "default": 60},
+    "persist": {"type": "bool", "default": True},
+    "watch": {"type": "bool", "default": True},
 }
 
 PROCESSES: dict[str, dict[str, object]] = {

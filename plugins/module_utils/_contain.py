@@ -84,7 +84,7 @@ def _finish(work: Workdir, params: Mapping[str, object], diff: bool) -> dict[str
     if "isolation" in steps:
         from ._isolation._run import finish
 
-        results["isolation"] = finish(work, session, sockets, diff)
+        results["isolation"] = finish(work, params, session, sockets, diff)
     if "termination" in steps and params["second_look"]:
         from ._processes._run import second_look
 

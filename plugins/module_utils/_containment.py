@@ -168,6 +168,7 @@ class Containment:
             # Where there is nothing to end, the tables are not walked once more to see that it has ended.
             self._at_the_end = None if flows else after
         else:
+            isolation_run.hold(isolation, self.params)
             flows = isolation.remaining()
         self.cut = isolation_run.describe(flows, self.context.processes, self.context.owners)
         isolation.destroy(flows)

@@ -120,6 +120,13 @@ proof:
           frames past the rules and make the verdict V(partial).
       type: dict
       sample: {cover: egress-hook, why: "", devices: [eth0], open: [], programs: []}
+    hold:
+      description:
+        - What holds the confirmed isolation - the systemd C(unit), or an empty string; whether it outlives a reboot (C(persist)) and
+          puts back what others remove (C(watch)); whether a copy of the rules is in a table that belongs to it (C(owner)); and C(why)
+          not, where something of it could not be.
+      type: dict
+      sample: {unit: firebreak-hold-INC-42.service, persist: true, watch: true, owner: true, why: ""}
     confirmed:
       description: Whether the controller got in over a fresh connection; null before it tried.
       type: bool
@@ -224,6 +231,21 @@ preflight:
       description: What to do or to allow instead.
       type: str
       sample: allow the directory where others must get in
+drift:
+  description:
+    - What others did to the rules since the isolation was confirmed. The verdict speaks of now; this says whether it was always so.
+  type: list
+  elements: dict
+  returned: when the state is isolated, not in check mode
+  contains:
+    at:
+      description: UTC time at which it was put back; an empty string where this very run found it.
+      type: str
+      sample: "2026-11-24T02:14:07Z"
+    what:
+      description: What was found.
+      type: str
+      sample: the rules had been changed or removed; they are put back
 not_covered:
   description: What this version neither closes nor looks at.
   type: list

@@ -20,7 +20,7 @@ from ansible_collections.firebreak.response.plugins.plugin_utils._errors import 
 
 
 class Variable(NamedTuple):
-    """One firebreak_* variable. `kind`: str, path, int or strings; `option`: the module option it gives, if any."""
+    """One firebreak_* variable. `kind`: str, path, int, bool or strings; `option`: the module option it gives, if any."""
 
     name: str
     kind: str
@@ -41,6 +41,8 @@ VARIABLES = (
     Variable("firebreak_accept_risks", "strings", "accept_risks", words=True, choices=(
         "network-root", "cluster-fencing", "virtual-machines", "tunnelled-management", "management-link", "directory-logins")),
     Variable("firebreak_confirm_within", "int", "confirm_within", least=1),
+    Variable("firebreak_persist", "bool", "persist"),
+    Variable("firebreak_watch", "bool", "watch"),
     Variable("firebreak_spare", "strings", "spare"),
     Variable("firebreak_critical_services", "strings", "critical_services", words=True),
     Variable("firebreak_second_look", "int", "second_look"),
@@ -51,6 +53,7 @@ VARIABLES = (
 # Read by playbooks.
 _OTHERS = ("firebreak_hosts",)
 MAX_HOSTS = 10
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 def _strings(variable: Variable, value: object) -> list[str]:
@@ -80,6 +83,11 @@ def convert(variable: Variable, value: object) -> object:
         if isinstance(value, (bool, float)) or not text.isascii() or not text.isdigit() or int(text) < variable.least:
             raise PolicyError(variable.name, value, f"a whole number, {variable.least} or more")
         return int(text)
+    if variable.kind == "bool":
+        word = str(value).strip().lower()  # -e firebreak_watch=false is a string
+        if word not in _BOOLEANS:
+            raise PolicyError(variable.name, value, "true or false")
+        return _BOOLEANS[word]
     if variable.choices and value not in variable.choices:
         raise PolicyError(variable.name, value, "one of " + ", ".join(variable.choices))
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():

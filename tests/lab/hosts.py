@@ -11,22 +11,34 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from . import images, network
-from .machine import STATE, LabError, alone, inside, require, run, space, spaces, start
+from .machine import STATE, LabError, alone, end_all, inside, remove_control_groups, require, run, space, spaces, start
 
 HOSTS = tuple(images.RELEASES)
 
 
+def _root(host: str) -> Path:
+    """The host's own root file system: its image with a layer on top that lives as long as the lab, over reboots."""
+    top = STATE / "roots" / host
+    root = top / "root"
+    if not root.exists():
+        for folder in ("upper", "work", "root"):
+            (top / folder).mkdir(parents=True)
+        image = images.image(images.RELEASES[host])
+        run(["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={image},upperdir={top}/upper,workdir={top}/work", str(root)])
+    return root
+
+
 def _boot(host: str) -> None:
-    root = images.image(images.RELEASES[host])
     start(
-        ["systemd-nspawn", "--quiet", f"--directory={root}", "--volatile=overlay", f"--machine={space(host)}",
+        ["systemd-nspawn", "--quiet", f"--directory={_root(host)}", f"--machine={space(host)}",
          f"--hostname={host}", f"--network-namespace-path=/run/netns/{space(host)}", "--register=no", "--keep-unit",
          "--capability=CAP_NET_ADMIN,CAP_NET_RAW", "--console=pipe", "--link-journal=no", "--resolv-conf=off",
          f"--bind-ro={STATE}/key.pub:/etc/ssh/lab_keys", "--boot"],
-        f"{host}.log", {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network", "SYSTEMD_NSPAWN_LOCK": "0"}, host)
+        f"{host}.log", {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"}, host)
 
 
 def leader(host: str) -> int:
@@ -48,6 +60,31 @@ def execute(host: str, argv: list[str], *, check: bool = True, timeout: float = 
     if host not in HOSTS:
         return run(inside(host, argv), check=check, timeout=timeout, text=text)
     return run(["nsenter", "-t", str(leader(host)), "-a", "--", *argv], check=check, timeout=timeout, text=text)
+
+
+def reboot(host: str, *, crash: bool = False, before_boot: Callable[[], None] = lambda: None, seconds: float = 60) -> None:
+    """Reboot a host, or with `crash` cut its power. Its network is a new one: the old one would keep the rules that a reboot loses.
+
+    `before_boot` is called when the new network is there and the host is not. Returns when its SSH answers the controller, or raises LabError.
+    """
+    if not crash:
+        execute(host, ["systemctl", "reboot"], check=False)
+    deadline = time.monotonic() + seconds
+    while not crash and time.monotonic() < deadline:
+        try:
+            leader(host)
+        except LabError:
+            break
+        time.sleep(0.05)
+    end_all([host])
+    remove_control_groups(host)
+    network.replug(host)
+    before_boot()
+    _boot(host)
+    while not answers("controller", network.address(host), 22, 0.5):
+        if time.monotonic() > deadline:
+            raise LabError(f"host {host} does not come back; see {STATE}/{host}.log")
+        time.sleep(0.1)
 
 
 def answers(role: str, target: str, port: int, seconds: float = 2) -> bool:

@@ -89,6 +89,13 @@ def alone(folder: Path, name: str) -> Iterator[None]:
         yield
 
 
+def unmount_below(folder: Path) -> None:
+    """Take away every mount below a folder, the innermost first."""
+    points = [line.split()[1] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    for point in sorted((point for point in points if point.startswith(f"{folder}/")), reverse=True):
+        run(["umount", "--lazy", point])
+
+
 def start(argv: list[str], log: str, env: dict[str, str] | None = None, role: str = "") -> None:
     """Start a program that lives as long as the lab; what it prints goes to a file of the state folder.
 
@@ -104,11 +111,11 @@ def start(argv: list[str], log: str, env: dict[str, str] | None = None, role: st
                        stderr=out, env={**os.environ, **(env or {})}, check=True, timeout=10)
 
 
-def remove_control_groups(patience: float = 5) -> None:
-    """Take the hosts' control groups away; they are empty once the hosts are dead."""
+def remove_control_groups(role: str = "*", patience: float = 5) -> None:
+    """Take a host's control groups away, or those of all; they are empty once the hosts are dead."""
     deadline = time.monotonic() + patience
-    while control_groups() and time.monotonic() < deadline:
-        for top in control_groups():
+    while any(top.exists() for top in control_groups(role)) and time.monotonic() < deadline:
+        for top in control_groups(role):
             for folder in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
                 with contextlib.suppress(OSError):
                     folder.rmdir()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 
-from .machine import STATE, end_all, remove_control_groups, run, space, spaces
+from .machine import STATE, end_all, remove_control_groups, run, space, spaces, unmount_below
 
 # Documentation addresses (RFC 5737, RFC 3849) stand for the internet.
 C2 = "203.0.113.66"
@@ -61,6 +61,13 @@ def attach(role: str, number: int) -> None:
     _plug(role, number)
 
 
+def replug(role: str) -> None:
+    """A new network for a role whose processes are dead, at the same place."""
+    run(["ip", "netns", "delete", space(role)])
+    run(["ip", "-n", space("wire"), "link", "delete", f"p-{role}"], check=False)  # the kernel may not have got to it yet
+    attach(role, LAN[role])
+
+
 def make() -> None:
     """Namespaces, bridge, router and addresses."""
     for role in ("wire", "internet", *LAN):
@@ -88,4 +95,5 @@ def remove() -> None:
     for role in roles:
         run(["ip", "netns", "delete", space(role)])
     remove_control_groups()
+    unmount_below(STATE)
     shutil.rmtree(STATE, ignore_errors=True)

@@ -115,7 +115,7 @@ class Workdir:
         self.write("state.json", data)
 
     def write(self, name: str, data: bytes) -> str:
-        """Write a file of the folder, mode 0600, synced, by replacement. Its path."""
+        """Write a file of the folder or of one in it, mode 0600, synced, by replacement. Its path."""
         path = self.file(name)
         draft = path + ".new"
         try:
@@ -128,7 +128,7 @@ class Workdir:
             finally:
                 os.close(handle)
             os.replace(draft, path)
-            folder = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
             try:
                 os.fsync(folder)
             finally:

@@ -29,6 +29,7 @@ class Nftables:
     """A table of our own, loaded in one transaction, and beside it the one for frames."""
 
     name = "nftables"
+    programs: list[str] = []
 
     def __init__(self, nft: str, layer2: Layer2) -> None:
         self.nft = nft
@@ -48,8 +49,8 @@ class Nftables:
         """The case that a listing belongs to."""
         return _nftables.holder(listing)
 
-    def rules(self, plan: Plan, case: str) -> dict[str, str]:
-        """What is loaded, by program."""
+    def rules(self, plan: Plan, case: str, fresh: bool = False) -> dict[str, str]:
+        """What is loaded, by program; it does not depend on what is there."""
         return {self.nft: _nftables.render(plan, case)}
 
     def try_out(self, rules: dict[str, str], plan: Plan) -> str | None:
@@ -93,6 +94,14 @@ class Nftables:
     def back(self, rules: dict[str, str] | None, _tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back `rules`, or no isolation."""
         return [{"argv": [self.nft, "-f", "-"], "stdin": rules[self.nft] if rules else _nftables.REMOVE}]
+
+
+def unhook(root: str = "/") -> list[dict[str, object]]:
+    """Commands that take our chains away from iptables, where they were put there because nft was gone."""
+    from ._iptables import unhook as calls
+
+    programs = [program for program in (find("iptables", root), find("ip6tables", root)) if program is not None]
+    return [{"argv": [program, "-w", "5", *call], "may_fail": True} for program in programs for call in calls()]
 
 
 def choose(backend: str, root: str = "/") -> tuple[Engine, str]:

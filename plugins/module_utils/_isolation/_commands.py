@@ -25,6 +25,10 @@ SAID = 300
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET of linux/sched.h
 _ANSWER_LIMIT = 67108864
 TABLE = "firebreak"  # the name of all tables of ours
+HELD = "firebreak_held"  # and of their copies that belong to whoever holds an isolation
+UNIT_PLACES = ("etc/systemd/system", "run/systemd/system")  # systemd.unit(5); what is in the first one outlives a reboot
+NO_SYSTEMD = "the host is not run by systemd"
+_UNIT = ("firebreak-hold-", ".service")
 INET, NETDEV = 1, 5  # NFPROTO_* of linux/netfilter.h
 
 
@@ -35,6 +39,23 @@ def find(name: str, root: str = "/") -> str | None:
         if os.access(path, os.X_OK):
             return path
     return None
+
+
+def unit_name(case: str) -> str:
+    """The unit that holds the isolation of a case."""
+    return case.join(_UNIT)
+
+
+def held_for(root: str = "/") -> list[str]:
+    """The cases whose isolation a unit of ours holds on this host."""
+    found: set[str] = set()
+    for folder in UNIT_PLACES:
+        try:
+            names = os.listdir(os.path.join(root, folder))
+        except OSError:
+            continue
+        found.update(name[len(_UNIT[0]):-len(_UNIT[1])] for name in names if name.startswith(_UNIT[0]) and name.endswith(_UNIT[1]))
+    return sorted(found)
 
 
 def start(argv: list[str]) -> subprocess.Popen[bytes]:
@@ -136,12 +157,12 @@ def _unshare() -> bool:
     return status == 0
 
 
-def table_exists(family: int) -> bool | None:
-    """Whether the kernel holds our table of a family, by its number; None where it knows no nftables.
+def table_exists(family: int, name: str = TABLE) -> bool | None:
+    """Whether the kernel holds a table of ours of a family, by its number; None where it knows no nftables.
 
     NFT_MSG_GETTABLE of linux/netfilter/nf_tables.h, asked without starting a program.
     """
-    attribute = TABLE.encode("ascii") + b"\x00"
+    attribute = name.encode("ascii") + b"\x00"
     body = struct.pack("=BBH", family, 0, 0) + struct.pack("=HH", 4 + len(attribute), 1) + attribute
     body += b"\x00" * (-len(body) % 4)
     message = struct.pack("=IHHII", 16 + len(body), (10 << 8) | 1, 1, 1, 0) + body

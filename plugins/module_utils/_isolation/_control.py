@@ -16,16 +16,19 @@ from .._host._sock_diag import destroy
 from .._host._sockets import own_addresses, read_sockets
 from .._host._workdir import Workdir, siblings
 from . import _backends, _others
-from ._commands import Trial
+from ._commands import Trial, held_for
 from ._policy import Plan, from_dict
 from ._rollback import Rollback, disarm, sweep
 
 if TYPE_CHECKING:
+    from ._holder import Holder
     from .._host._session import Session
     from .._host._sockets import Socket
 
 # States of TCP in which nothing can be delivered any more, or nothing ever was.
 _NO_FLOW = ("LISTEN", "CLOSE", "TIME_WAIT")
+_FRAMES = "table netdev "
+NOT_HELD = {"unit": "", "persist": False, "watch": False, "owner": False, "why": ""}
 _MAY_DELIVER = ("ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE_WAIT", "LAST_ACK", "CLOSING")
 
 
@@ -59,6 +62,9 @@ class Isolation:
         self._loaded = False
         self._just_read = False
         self._old: dict[str, object] = {}
+        self._holder: Holder | None = None
+        self._held_anew = False
+        self._drifted = False
 
     def _take_engine(self) -> _backends.Engine:
         """The backend; for an isolation in force the one that it was made with. Sets `before`."""
@@ -84,10 +90,25 @@ class Isolation:
                     engine, reason, before = other, "the isolation in force uses it", theirs
         self._engine, self.before = engine, before
         self.backend, self.backend_reason = engine.name, reason
-        holder = engine.holder(before)
-        if holder and holder != self.work.case:
-            raise HostError("case {0} holds the isolation of this host; release it there first. Nothing was changed".format(holder))
+        # The rules say whose they are, and the unit that holds them does, even where the rules themselves were taken away.
+        for holder in [engine.holder(before), *held_for(self.root)]:
+            if holder and holder != self.work.case:
+                raise HostError("case {0} holds the isolation of this host; release it there first. Nothing was changed".format(holder))
         return engine
+
+    @property
+    def holder(self) -> Holder:
+        """The unit that holds the isolation, or could."""
+        if self._holder is None:
+            from ._holder import Holder  # not before there is something to hold: in a fleet, imports are what takes time
+
+            self._holder = Holder(self.work, self.root)
+        return self._holder
+
+    @property
+    def held(self) -> bool:
+        """Whether a unit holds the isolation of this case."""
+        return self.work.case in held_for(self.root)
 
     def _recorded(self) -> list[object]:
         """The backends that the work folders of this host speak of."""
@@ -104,6 +125,11 @@ class Isolation:
         if self.required:
             engine.layer2.check(self._frames)
         self.changed = not self.before or self.before != self.after
+        left = str(self.state.get("listing") or "")
+        if self.changed and self.state.get("confirmed") and self.state.get("plan") == self.plan.as_dict():
+            # More devices than there were are nobody's doing; rules for packets that differ are, and so are rules for frames that are gone.
+            (was, frames_were), (now, frames_now) = ((text.partition(_FRAMES)[0], _FRAMES in text) for text in (left, self.before))
+            self._drifted = now != was or frames_were and not frames_now
 
     def inspect_again(self) -> None:
         """For the second run: `after` is what the first one wrote down with the plan, which comes from there too."""
@@ -150,7 +176,7 @@ class Isolation:
             raise ValueError("a plan is needed")
         engine = self._take_engine()
         self.work.make()
-        self._hold()
+        self._alone()
         previous = self.state if self.before and self.state.get("rules") else {}
         if previous and not previous.get("confirmed"):
             held = previous.get("previous")
@@ -175,7 +201,7 @@ class Isolation:
         """Start early what the cut will need; it changes nothing by itself."""
         self._take_engine().prepare()
 
-    def _hold(self) -> None:
+    def _alone(self) -> None:
         """One run at a time on this host."""
         if self._lock >= 0:
             return
@@ -199,6 +225,8 @@ class Isolation:
             # What came before the cut may have taken longer than the way back waits: without it there is no cut.
             if not rollback.armed:
                 raise HostError("rollback: it fired before the cut was made, as reading the host took too long; nothing is in force")
+            if self.held:  # what it would put back are the old rules
+                self.holder.stop()
             engine.load(self._rules)
             if self.required and not engine.layer2.load(self._frames):
                 raise HostError("layer2: required was asked for, but {0}; nothing is in force".format(engine.layer2.why))
@@ -227,7 +255,8 @@ class Isolation:
     def _way_back(self, previous: dict[str, object], tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back the isolation that a state describes, or none."""
         engine, rules = self._take_engine(), previous.get("rules")
-        return [*engine.back(rules if isinstance(rules, dict) else None, tables), *engine.layer2.back(str(previous.get("frames") or ""))]
+        again = self.holder.start_again() if previous and self.held else []
+        return [*engine.back(rules if isinstance(rules, dict) else None, tables), *engine.layer2.back(str(previous.get("frames") or "")), *again]
 
     @staticmethod
     def _perform(steps: object) -> int:
@@ -300,6 +329,7 @@ class Isolation:
                 "peer": session.peer_address if session is not None else "",
                 "source": session.source if session is not None else "none",
             },
+            "hold": self.holder.report(self._held_anew) if self.held or self._holder is not None else NOT_HELD,
             "confirmed": True if self.state.get("confirmed") else None,
         }
 
@@ -319,7 +349,7 @@ class Isolation:
             how = "no network peer: the connection does not pass the rules"
         elif (session.peer_address, session.peer_port) == (first.get("peer_address"), first.get("peer_port")):
             return {"confirmed": False, "rolled_back": False, "how": "the connection is the same as at apply, which proves nothing"}
-        self._hold()
+        self._alone()
         token, kind = str(self.state.get("token", "")), str(self.state.get("timer", ""))
         if not disarm(self.work, token, kind, self.state.get("handle"), self.root):
             return {"confirmed": False, "rolled_back": True, "how": "the rollback fired first"}
@@ -330,11 +360,28 @@ class Isolation:
         self.work.update(isolation=self.state)
         return {"confirmed": True, "rolled_back": False, "how": how}
 
+    def hold(self, persist: bool, watch: bool) -> None:
+        """Hold a confirmed isolation over a reboot and against others, as is wanted; sets `changed` where it was not held like this."""
+        if self.plan is None or not self.state.get("confirmed"):
+            return
+        if not self.held and not (persist or watch):
+            return
+        self._alone()
+        self._held_anew = self.holder.put(self._take_engine(), self.plan, persist, watch)
+        self.changed = self.changed or self._held_anew
+
+    def drift(self) -> list[dict[str, str]]:
+        """What others did to the rules since they were confirmed: put back by the unit, or found just now."""
+        found = self.holder.drift() if self.held else []
+        if self._drifted:
+            found.append({"at": "", "what": "the rules had been changed or removed before this run"})
+        return found
+
     def look_for_release(self) -> None:
         """Read what a release would remove: sets before, changed."""
         self._take_engine()
         self._after = ""
-        self.changed = bool(self.before) or (bool(self.state) and not self.state.get("rolled_back_at"))
+        self.changed = bool(self.before) or self.held or (bool(self.state) and not self.state.get("rolled_back_at"))
 
     def release(self, session: Session) -> dict[str, object]:
         """End forbidden sockets, then take our rules away and disarm: counts of `destroy`, and for the result "rules_were_gone",
@@ -349,13 +396,19 @@ class Isolation:
                 self.work.update(isolation=None)
             return {"destroyed": 0, "gone": 0, "remaining": [], "rules_were_gone": False, "residual": engine.residual(tables),
                     "changed_by_others": []}
-        self._hold()
+        self._alone()
         others = self.state.get("others")
         changed_by_others = _others.changes(others, _others.read()) if others is not None else []
         plan = self.state.get("plan")
         self.plan = from_dict(plan, session) if isinstance(plan, dict) else Plan([], [], [], session)
         ended = self.destroy(self.flows(read_sockets(os.path.join(self.root, "proc"))))
+        fell_back = False
+        if self.held:
+            fell_back = self.holder.fell_back
+            self.holder.remove()
         self._perform(self._way_back({}, tables))
+        if fell_back:
+            self._perform(_backends.unhook(self.root))
         if engine.live():
             raise HostError("release: our rules could not be removed; the host is still isolated")
         if self.state.get("token") and not self.state.get("confirmed"):

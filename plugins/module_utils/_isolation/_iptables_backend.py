@@ -59,9 +59,9 @@ class Iptables:
         """The case that a listing belongs to."""
         return _iptables.holder(listing)
 
-    def rules(self, plan: Plan, case: str) -> dict[str, str]:
-        """What is loaded, by program; jumps already in place are kept."""
-        saves = self._saves()
+    def rules(self, plan: Plan, case: str, fresh: bool = False) -> dict[str, str]:
+        """What is loaded, by program; jumps already in place are kept, unless the rules are for a `fresh` host."""
+        saves = dict.fromkeys(self.programs, "") if fresh else self._saves()
         return {program: _iptables.render(plan, case, self._family(program), saves[program]) for program in self.programs}
 
     @staticmethod

@@ -11,7 +11,7 @@ import os
 
 from .._errors import HostError
 from .._text import printable
-from ._commands import TABLE, find, run
+from ._commands import HELD, TABLE, find, run
 
 _OURS = "FIREBREAK-"  # how our chains in tables of others begin
 
@@ -32,7 +32,7 @@ def nft_tables(listing: str) -> dict[str, str]:
     for line in listing.splitlines():
         if line.startswith("table "):
             words = line.split()
-            name = "" if words[2] == TABLE else "nftables {0} {1}".format(*words[1:3])
+            name = "" if words[2] in (TABLE, HELD) else "nftables {0} {1}".format(*words[1:3])
             if name:
                 found[name] = []
         if line.startswith("\t") and not line.startswith("\t\t"):

@@ -18,6 +18,7 @@ from .._host._session import Session, management_session
 from .._host._sockets import owners, read_sockets
 from .._host._workdir import Workdir, elsewhere
 from .._text import printable
+from ._commands import NO_SYSTEMD
 from ._control import Isolation
 from ._layer2_backend import LATE
 from ._policy import Plan, from_dict, make_plan
@@ -36,8 +37,7 @@ _COMMON = [
     "containers and other network namespaces: what they send without being routed by this host (bridge ports, macvlan,"
     " interfaces moved into them), and their own open sockets, which are blocked but not ended",
     "flowtables that forward past the rules",
-    "reboot: the rules are gone after it",
-    "watch: rules that a live root, another firewall's reload or 'nft flush ruleset' removes are not put back",
+    "root on the host who stops the unit that holds the rules, and network brought up in the initial RAM disk",
     "UDP and raw sockets without a fixed peer: what they send is rejected, but they stay open and could send again after release",
     "path MTU messages are taken from anybody; neighbour discovery and MLD reports go on with the link",
     "DHCP: allow the server by name ('ADDRESS 67/udp') where the host would lose its address",
@@ -49,6 +49,7 @@ _IPTABLES = [
     " the two families are loaded one after the other",
 ]
 _FLOWS_SHOWN = 1000
+_WATCH = 5  # seconds, what is promised; the unit looks every other second
 
 
 def run(params: Mapping[str, object], check_mode: bool, diff: bool = False) -> dict[str, object]:
@@ -63,7 +64,7 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool = False) -> d
     if params["state"] == "released":
         result = _release(work, session, check_mode, diff)
     elif params["_phase"] == "finish":
-        result = finish(work, session, sockets, diff)
+        result = finish(work, params, session, sockets, diff)
     else:
         result = _isolate(work, params, session, processes, sockets, check_mode, diff)
     return result
@@ -91,6 +92,7 @@ def _isolate(
         flows = isolation.remaining()
         described = describe(flows, processes)
         isolation.destroy(flows)
+        hold(isolation, params)
         return {**judged(isolation, described, diff), **told(risks)}
     isolation.arm(int(str(params["confirm_within"])))
     isolation.cut()
@@ -132,8 +134,15 @@ def predicted(
     return {**result, **told(risks)}
 
 
-def finish(work: Workdir, session: Session, sockets: list[Socket], diff: bool = False) -> dict[str, object]:
-    """The second run, over a fresh connection: confirm, prove, judge. `sockets`: of a reading of just now."""
+def hold(isolation: Isolation, params: Mapping[str, object]) -> None:
+    """Have a confirmed isolation held as the options say."""
+    isolation.hold(bool(params["persist"]), bool(params["watch"]))
+
+
+def finish(
+    work: Workdir, params: Mapping[str, object], session: Session, sockets: list[Socket], diff: bool = False,
+) -> dict[str, object]:
+    """The second run, over a fresh connection: confirm, hold, prove, judge. `sockets`: of a reading of just now."""
     state = work.read().get("isolation")
     plan = state.get("plan") if isinstance(state, dict) else None
     if not isinstance(plan, dict):
@@ -141,6 +150,7 @@ def finish(work: Workdir, session: Session, sockets: list[Socket], diff: bool = 
     isolation = Isolation(work, from_dict(plan, session))
     isolation.inspect_again()
     confirmation = isolation.confirm(session)
+    hold(isolation, params)
     isolation.changed = False
     if confirmation["confirmed"] and confirmation["how"] != "confirmed before":
         tell(work.case, "isolation confirmed, " + str(confirmation["how"]))
@@ -183,6 +193,9 @@ def judge(proof: Mapping[str, object], rolled_back: bool) -> tuple[str, list[str
     if isinstance(frames, dict) and frames["programs"]:
         reasons.append("XDP or tc programs are at {0} places, which can send frames past the rules; proof.layer2.programs names them".format(
             len(frames["programs"])))
+    held = proof["hold"]
+    if isinstance(held, dict) and held["why"] not in ("", NO_SYSTEMD):
+        reasons.append("{0}, so the isolation is not held as it was asked for".format(held["why"]))
     if not proof["confirmed"]:
         why = proof.get("confirmation")
         return "unknown", [*reasons, "not confirmed: {0}".format(why) if why else "not yet confirmed over a fresh connection"]
@@ -267,8 +280,10 @@ def _result(
         "flows_cut": flows,
         "backend": isolation.backend,
         "backend_reason": isolation.backend_reason,
-        "not_covered": not_covered(isolation.backend, (proof or {}).get("layer2")),
+        "not_covered": not_covered(isolation.backend, proof or {}),
     }
+    if isolation.plan is not None and proof is not None:
+        result["drift"] = isolation.drift()
     if diff:
         result["diff"] = difference(isolation, listing)
     return result
@@ -288,13 +303,20 @@ def _lines(text: str) -> str:
     return "".join(printable(line.replace("\t", "    "), 65536) + "\n" for line in text.splitlines())
 
 
-def not_covered(backend: str, frames: object = None) -> list[str]:
-    """What this version neither closes nor looks at; `frames`: what the proof says of layer 2."""
+def not_covered(backend: str, proof: Mapping[str, object]) -> list[str]:
+    """What this version neither closes nor looks at; `proof`: what was found of layer 2, and of who holds the isolation."""
     found = _COMMON + (_IPTABLES if backend == "iptables" else [])
-    if not isinstance(frames, dict):
-        return found
-    if frames["cover"] == "none":
-        return ["layer 2: frames that never meet the IP layer (packet sockets, odd ethertypes): {0}".format(frames["why"]), *found]
-    if frames["open"]:
-        return ["layer 2: frames of {0} interfaces, which proof.layer2.open names".format(len(frames["open"])), *found]
+    frames, held = proof.get("layer2"), proof.get("hold")
+    if isinstance(frames, dict) and frames["cover"] == "none":
+        found = ["layer 2: frames that never meet the IP layer (packet sockets, odd ethertypes): {0}".format(frames["why"]), *found]
+    elif isinstance(frames, dict) and frames["open"]:
+        found = ["layer 2: frames of {0} interfaces, which proof.layer2.open names".format(len(frames["open"])), *found]
+    if isinstance(held, dict) and proof.get("confirmed"):
+        why = " ({0})".format(held["why"]) if held["why"] else ""
+        if not held["persist"]:
+            found.append("persist: the rules are gone after a reboot" + why)
+        if not held["watch"]:
+            found.append("watch: rules that root, another firewall's reload or 'nft flush ruleset' removes are not put back" + why)
+        elif not held["owner"]:
+            found.append("watch: rules that are removed are put back within {0} seconds, not at once: nft knows no tables with an owner".format(_WATCH))
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ansible_collections.firebreak.response.plugins.module_utils._host._session import Session
 from ansible_collections.firebreak.response.plugins.module_utils._isolation import _iptables, _nftables
+from ansible_collections.firebreak.response.plugins.module_utils._isolation._commands import NO_SYSTEMD
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import make_plan
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._run import judge
 
@@ -71,7 +72,8 @@ def test_rules_of_others_are_not_ours():
 
 def proof(**values: object) -> dict[str, object]:
     return {"ruleset": True, "flows_remaining": 0, "probe": {"holds": True}, "confirmed": True,
-            "layer2": {"cover": "egress-hook", "why": "", "devices": ["eth0"], "open": [], "programs": []}, **values}
+            "layer2": {"cover": "egress-hook", "why": "", "devices": ["eth0"], "open": [], "programs": []},
+            "hold": {"unit": "firebreak-hold-X.service", "persist": True, "watch": True, "owner": True, "why": ""}, **values}
 
 
 def test_contained_needs_every_proof():
@@ -80,5 +82,8 @@ def test_contained_needs_every_proof():
     assert judge(proof(ruleset=False), False)[0] == "failed"
     assert judge(proof(flows_remaining=1), False)[0] == "partial"
     assert judge(proof(probe={"holds": False}), False)[0] == "partial"
+    hold = {"unit": "", "persist": False, "watch": False, "owner": False}
+    assert judge(proof(hold={**hold, "why": "the disk is read-only"}), False)[0] == "partial"
+    assert judge(proof(hold={**hold, "why": NO_SYSTEMD}), False) == ("contained", [])  # not_covered says it
     verdict, reasons = judge(proof(confirmed=None), False)
     assert verdict == "unknown" and "not yet confirmed" in reasons[0]

@@ -1,0 +1,200 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The unit that holds a confirmed isolation, put on the host and taken away again."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from .._host._files import read_regular
+from . import _hold, _iptables, _layer2, _nftables
+from ._commands import HELD, INET, NO_SYSTEMD, UNIT_PLACES, find, run, table_exists, unit_name
+from ._policy import Plan
+
+if TYPE_CHECKING:
+    from .._host._workdir import Workdir
+    from ._backends import Engine
+
+_FOLDER = "hold"
+_LIMIT = 16777216
+_PATIENCE = 0.3  # seconds for nft to take the copy of the rules
+
+
+class Holder:
+    """The unit of one case. Without systemd there is none, and `why` says so."""
+
+    def __init__(self, work: Workdir, root: str = "/") -> None:
+        self.work = work
+        self.root = root
+        self.unit = unit_name(work.case)
+        self.folder = work.file(_FOLDER)
+        self.systemctl = find("systemctl", root)
+        self.why = ""
+        if self.systemctl is None or not os.path.isdir(os.path.join(root, "run/systemd/system")):
+            self.systemctl, self.why = None, NO_SYSTEMD
+
+    def _paths(self) -> list[str]:
+        """Where the unit may lie, the lasting place first."""
+        return [os.path.join(self.root, folder, self.unit) for folder in UNIT_PLACES]
+
+    @property
+    def _link(self) -> str:
+        return os.path.join(self.root, UNIT_PLACES[0], _hold.WANTED_BY + ".wants", self.unit)
+
+    @property
+    def there(self) -> bool:
+        """Whether the unit is on the host."""
+        return any(os.path.lexists(path) for path in self._paths())
+
+    def put(self, engine: Engine, plan: Plan, persist: bool, watch: bool) -> bool:
+        """Hold the isolation from now on, over a reboot with `persist`, against others with `watch`; whether anything had to be done.
+
+        What cannot be is said in `why`.
+        """
+        if not (persist or watch):
+            return self.remove()
+        if self.systemctl is None:
+            return False
+        lasting = persist and not self.work.root.startswith("/run/")
+        if persist and not lasting:
+            self.why = "the work folder lies in memory, for there is no room on the disk"
+        files, text = self._files(engine, plan, lasting, watch)
+        place, other = self._paths() if lasting else self._paths()[::-1]
+        if self._holds(files, text, place) and self._active():
+            return False
+        try:
+            self.stop()
+            self._write(files)
+            known = os.path.lexists(place) or os.path.lexists(other)
+            if os.path.lexists(other):
+                self._unlink()
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            _replace(place, text.encode("ascii"))
+            if lasting and not os.path.lexists(self._link):
+                os.makedirs(os.path.dirname(self._link), exist_ok=True)
+                os.symlink("../" + self.unit, self._link)
+        except OSError as error:
+            self.why = "{0} cannot be written: {1}".format(error.filename or self.unit, error.strerror)
+            return True
+        if known:
+            run([self.systemctl, "daemon-reload"])
+        if run([self.systemctl, "start", self.unit])[0] != 0:
+            self.why = "systemd does not start {0}".format(self.unit)
+        return True
+
+    def _files(self, engine: Engine, plan: Plan, lasting: bool, watch: bool) -> tuple[dict[str, str], str]:
+        """The rule files by name, and the unit's text."""
+        case, layer2 = self.work.case, engine.layer2
+        frames = ""
+        if layer2.there and layer2.devices.covered:
+            frames = _layer2.render(plan, _layer2.Devices([_hold.ETHERNET], [_hold.BARE_DEVICES], {}))
+        least = Plan(plan.management, plan.ports, [], plan.session)
+        by_nft = engine.name == "nftables"
+        rules = {"nft": _nftables.render(plan, case)} if by_nft else {
+            _hold.program_name(program): text for program, text in engine.rules(plan, case, fresh=True).items()}
+        minimal = {"nft": _nftables.render(least, case)}
+        minimal.update({name: _iptables.render(least, case, family, "") for name, family in (("iptables", 4), ("ip6tables", 6))})
+        files = _hold.stored(rules, frames, list(layer2.devices.left), minimal)
+        if layer2.nft is not None:
+            files["held.rules"] = _hold.owned(_nftables.render(plan, case), "inet")
+        loading, holding = _hold.scripts(case, engine.programs, layer2.nft, by_nft, bool(frames), watch)
+        return files, _hold.unit(case, self.folder, loading, holding, lasting)
+
+    def _holds(self, files: dict[str, str], text: str, place: str) -> bool:
+        """Whether all that is to be written is there already."""
+        paths = {self.work.file(_FOLDER + "/" + name): content for name, content in files.items()}
+        for path, content in {**paths, place: text}.items():
+            try:
+                if read_regular(path, _LIMIT) != content.encode("ascii", "replace"):
+                    return False
+            except OSError:
+                return False
+        return True
+
+    def _write(self, files: dict[str, str]) -> None:
+        os.makedirs(self.folder, 0o700, exist_ok=True)
+        for name in os.listdir(self.folder):
+            if name not in files and name not in _hold.RECORDS:
+                os.unlink(os.path.join(self.folder, name))
+        for name, content in files.items():
+            self.work.write(_FOLDER + "/" + name, content.encode("ascii", "replace"))
+
+    def _active(self) -> bool:
+        return self.systemctl is not None and run([self.systemctl, "is-active", self.unit])[0] == 0
+
+    def stop(self) -> None:
+        """Let go for a while: the rules that the unit put back are others from now on."""
+        if self.systemctl is not None and self.there:
+            run([self.systemctl, "stop", self.unit])
+
+    def start_again(self) -> list[dict[str, object]]:
+        """Commands that hold the isolation again as before `stop`."""
+        if self.systemctl is None or not self.there:
+            return []
+        return [{"argv": [self.systemctl, "start", self.unit], "may_fail": True}]
+
+    def remove(self) -> bool:
+        """Take the unit and the rule files away; whether there was a unit."""
+        there = self.there
+        if there:
+            self.stop()
+            self._unlink()
+            if self.systemctl is not None:
+                run([self.systemctl, "daemon-reload"])
+        try:
+            for name in os.listdir(self.folder):
+                os.unlink(os.path.join(self.folder, name))
+            os.rmdir(self.folder)
+        except FileNotFoundError:
+            pass
+        return there
+
+    def _unlink(self) -> None:
+        for path in (*self._paths(), self._link):
+            if os.path.lexists(path):
+                os.unlink(path)
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether the unit had to take iptables because nft was not there any more."""
+        return os.path.exists(os.path.join(self.folder, "fallback"))
+
+    def drift(self) -> list[dict[str, str]]:
+        """What the unit has put back."""
+        try:
+            return _hold.drift(read_regular(os.path.join(self.folder, "drift"), _LIMIT).decode("ascii", "replace"))
+        except OSError:
+            return []
+
+    def report(self, asked: bool) -> dict[str, object]:
+        """{"unit", "persist", "watch", "owner", "why"}; `asked`: it was put there just now, and nft may need a moment."""
+        text = ""
+        for path in self._paths():
+            try:
+                text = read_regular(path, _LIMIT).decode("ascii", "replace")
+            except OSError:
+                continue
+            break
+        watch = bool(text) and "\nRestart=always\n" in text
+        deadline = time.monotonic() + (_PATIENCE if asked and watch else 0.0)
+        owner = watch and table_exists(INET, HELD) is True
+        while watch and not owner and time.monotonic() < deadline:
+            time.sleep(0.02)
+            owner = table_exists(INET, HELD) is True
+        return {"unit": self.unit if text else "", "persist": bool(text) and os.path.lexists(self._link), "watch": watch, "owner": owner,
+                "why": self.why}
+
+
+def _replace(path: str, data: bytes) -> None:
+    """Write a file for everybody to read, synced, by replacement."""
+    handle = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(handle, data)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    os.replace(path + ".new", path)
