@@ -11,7 +11,7 @@ import os
 from .._errors import HostError
 from .._text import printable
 from . import _nftables
-from ._commands import INET, SAID, find, listing, run, start, table_exists
+from ._commands import INET, SAID, TABLE, find, listing, run, start, table_exists
 from ._layer2_backend import Layer2
 from ._policy import Plan
 
@@ -86,6 +86,10 @@ class Nftables:
     def tables(self) -> dict[str, list[str]]:
         """Shared tables that exist before us; none are used."""
         return {}
+
+    def counted(self) -> dict[str, int]:
+        """Packets that would have been cut, with mode observe."""
+        return _nftables.counted(run([self.nft, "list", "table", "inet", TABLE])[1])
 
     def residual(self, _tables: dict[str, list[str]]) -> list[str]:
         """What our calls made and nothing takes away: nothing."""

@@ -17,7 +17,7 @@ from .._host._sockets import own_addresses, read_sockets
 from .._host._workdir import Workdir, siblings
 from . import _backends, _others
 from ._commands import Trial, held_for
-from ._policy import Plan, from_dict
+from ._policy import OBSERVE, Plan, from_dict
 from ._rollback import Rollback, disarm, sweep
 
 if TYPE_CHECKING:
@@ -95,6 +95,21 @@ class Isolation:
             if holder and holder != self.work.case:
                 raise HostError("case {0} holds the isolation of this host; release it there first. Nothing was changed".format(holder))
         return engine
+
+    @property
+    def observes(self) -> bool:
+        """Whether the plan cuts nothing and only counts."""
+        return self.plan is not None and self.plan.mode == OBSERVE
+
+    @property
+    def cuts_already(self) -> bool:
+        """Whether what is in force cuts the host off."""
+        plan = self.state.get("plan")
+        return bool(self.before) and not (isinstance(plan, dict) and plan.get("mode") == OBSERVE)
+
+    def counted(self) -> dict[str, int]:
+        """Packets that would have been cut."""
+        return self._take_engine().counted()
 
     @property
     def holder(self) -> Holder:
@@ -289,6 +304,8 @@ class Isolation:
 
     def destroy(self, flows: list[Socket]) -> dict[str, object]:
         """End them: {"destroyed": n, "gone": n, "remaining": [Socket, ...]}; call after the cut, so that no peer is told."""
+        if self.observes:
+            return {"destroyed": 0, "gone": 0, "remaining": []}
         self.cut_flows += flows
         counts = {"destroyed": 0, "gone": 0}
         remaining = []
@@ -317,12 +334,13 @@ class Isolation:
         live = self.before if self._just_read else engine.live()
         session = self.plan.session if self.plan is not None else None
         return {
+            "mode": self.plan.mode if self.plan is not None else "",
             "ruleset": bool(live) and live == self.after,
             "ruleset_against": self.proved_by,
             "rollback": self.state.get("timer"),
             "layer2": engine.layer2.report(live, self.after),
-            "flows_remaining": len(self.remaining(sockets)),
-            "probe": probe(),
+            "flows_remaining": 0 if self.observes else len(self.remaining(sockets)),
+            "probe": None if self.observes else probe(),
             "management": {
                 "networks": self.plan.as_dict()["management"] if self.plan is not None else [],
                 "ports": self.plan.ports if self.plan is not None else [],

@@ -122,6 +122,10 @@ class Iptables:
                 names.append("{0}/{1}".format(table, words[1]))
         return found
 
+    def counted(self) -> dict[str, int]:
+        """Packets that would have been cut, with mode observe."""
+        return _iptables.counted([run([program + "-save", "-c", "-t", "filter"])[1] for program in self.programs])
+
     def residual(self, tables: dict[str, list[str]]) -> list[str]:
         """Tables that our calls made and that nothing takes away before a reboot: empty, and letting everything pass."""
         if not self.legacy:

@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, Sequence
 
 from ._commands import TABLE
+from ._policy import EGRESS, OBSERVE
 
 if TYPE_CHECKING:
     from ._policy import Network, Plan
@@ -35,6 +36,10 @@ NEIGHBOURS_OUT = (
 )
 # Without them path MTU discovery fails and the responder's stream stalls.
 TOO_BIG = ("icmp type 3 icmp code 4 accept", "icmpv6 type 2 accept")
+# Of what would be cut, in each direction: all packets are counted, so many of them logged.
+LOGGED = 5  # a second
+DIRECTIONS = (("input", "inbound"), ("forward", "forwarded"), ("output", "outbound"))
+_COUNTER = re.compile(r"^\tchain (\w+) \{\n(?:\t\t.*\n)*?\t\tcounter packets (\d+) ", re.MULTILINE)
 _CASE = re.compile(r"^\s*chain case\.([A-Za-z0-9._-]{1,64}) \{", re.MULTILINE)
 
 
@@ -89,7 +94,9 @@ def render(plan: Plan, case: str) -> str:
         rules_in += more_in
         rules_out += more_out
     guard = ['oif "lo" tcp dport {0} tcp flags & (syn|ack) == syn reject with tcp reset'.format(port) for port in plan.guarded]
-    chains = (
+    seen = {chain: ("counter", 'limit rate {0}/second log prefix "firebreak observe {1}: "'.format(LOGGED, direction))
+            for chain, direction in DIRECTIONS}
+    chains: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         # Says on the host itself whose isolation this is.
         ("case." + case, "", ()),
         ("inbound", "", (*rules_in, *NEIGHBOURS_IN, *TOO_BIG)),
@@ -104,6 +111,15 @@ def render(plan: Plan, case: str) -> str:
             "reject with icmpx type admin-prohibited")),
         ("postrouting", "postrouting priority 2147483647; policy drop", ('oif "lo" accept', "jump outbound")),
     )
+    if plan.mode == EGRESS:
+        chains = tuple(chain for chain in chains if chain[0] not in ("inbound", "prerouting", "input"))
+    elif plan.mode == OBSERVE:
+        chains = (
+            *chains[:3],
+            ("input", "input priority -310; policy accept", ('iif "lo" accept', "jump inbound", *seen["input"])),
+            ("forward", "forward priority -310; policy accept", seen["forward"]),
+            ("output", "output priority -310; policy accept", ('oif "lo" accept', "jump outbound", *seen["output"])),
+        )
     for name, hook, rules in chains:
         lines.append("\tchain {0} {{".format(name))
         if hook:
@@ -121,6 +137,12 @@ def _groups(plan: Plan) -> list[tuple[str, str, int | None, str, list[Network]]]
         name = "_".join([direction, protocol] + ([] if port is None else [str(port)]))
         groups.append((name, protocol, port, direction, networks))
     return groups
+
+
+def counted(listing: str) -> dict[str, int]:
+    """Packets that a listing with counters says would have been cut: "inbound", "forwarded" and "outbound"."""
+    names = dict(DIRECTIONS)
+    return {names[chain]: int(packets) for chain, packets in _COUNTER.findall(listing) if chain in names}
 
 
 def holder(listing: str) -> str | None:
