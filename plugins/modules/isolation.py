@@ -161,8 +161,8 @@ residual:
   sample: [iptables-legacy table mangle of IPv4]
 changed_by_others:
   description:
-    - Tables of others that are not what they were when the isolation was confirmed, each C(changed), C(new) or C(gone). They are left
-      as they are. Elements of sets that have a lifetime do not count.
+    - Tables of others that are not what they were when the isolation was confirmed, each C(changed), C(new) or C(gone), for instance
+      because the host was rebooted. They are left as they are. Elements of sets that have a lifetime do not count.
   type: list
   elements: str
   returned: when the state is released, not in check mode

@@ -43,11 +43,14 @@ def nft_tables(listing: str) -> dict[str, str]:
         ours = block.startswith("chain " + _OURS) or "jump " + _OURS in line
         if name and line.strip() and not (ours or elements or line.lstrip().startswith("#")):
             found[name].append(line)
-    return {table: "\n".join(lines) for table, lines in found.items()}
+    return {table: "\n".join(lines) for table, lines in found.items() if lines}
 
 
 def legacy_saved(save: str, program: str) -> dict[str, str]:
-    """Each table of iptables-legacy-save's output by "PROGRAM NAME" -> its rules, without counters and what is ours."""
+    """Each table of iptables-legacy-save's output by "PROGRAM NAME" -> its rules, without counters and what is ours.
+
+    A table without rules is none: it is made by a mere question, and no command takes it away.
+    """
     found: dict[str, list[str]] = {}
     name = ""
     for line in save.splitlines():
@@ -56,7 +59,7 @@ def legacy_saved(save: str, program: str) -> dict[str, str]:
             found[name] = []
         elif name and line.startswith((":", "-A ")) and _OURS not in line:
             found[name].append(line.split(" [")[0] if line.startswith(":") else line)
-    return {table: "\n".join(lines) for table, lines in found.items()}
+    return {table: "\n".join(lines) for table, lines in found.items() if any(" ACCEPT" not in line or line.startswith("-A ") for line in lines)}
 
 
 def read() -> dict[str, str]:

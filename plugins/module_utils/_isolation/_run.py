@@ -286,7 +286,7 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
         reasons.append("somebody else had removed the rules before; what was left was cleaned up")
     told_of = {key: strings(ended[key]) for key in ("residual", "changed_by_others")}
     if told_of["changed_by_others"]:
-        reasons.append("others have changed the firewall since the isolation was confirmed; what they changed stays as it is")
+        reasons.append("what others have in the firewall has changed since the isolation was confirmed; it stays as it is")
     return {**_result(isolation, verdict, reasons, [], diff), **told_of}
 
 

@@ -94,7 +94,7 @@ def test_what_others_change_meanwhile_stays_and_is_told(cell):
     result = adhoc(host, "isolation", "case=OTHERS state=released").of(host)
     assert (result["verdict"], result["changed"]) == ("released", True)
     assert result["changed_by_others"] == ["new: nftables inet late", "changed: nftables ip filter", "gone: nftables ip6 raw"]
-    assert any("others have changed the firewall" in reason for reason in result["reasons"])
+    assert any("what others have in the firewall has changed" in reason for reason in result["reasons"])
     after = read(host)
     assert "udp dport 5 drop" in str(after["nft"]) and "-A INPUT -s 192.0.2.99/32 -j DROP" in str(after["iptables-nft"])
     assert "table ip6 raw" not in str(after["nft"]) and "198.51.100.77" in str(after["nft"])

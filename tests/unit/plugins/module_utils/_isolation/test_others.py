@@ -70,6 +70,12 @@ def test_counters_and_dates_of_iptables_do_not_count():
     assert legacy_saved(SAVE, "p") == legacy_saved(SAVE.replace("[12:3456]", "[99:1]").replace("09:00", "10:00"), "p")
 
 
+def test_a_table_without_rules_is_none():
+    assert nft_tables("table ip mangle {\n}\n") == {}
+    assert legacy_saved("*raw\n:PREROUTING ACCEPT [1:2]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n", "p") == {}
+    assert legacy_saved("*filter\n:FORWARD DROP [0:0]\nCOMMIT\n", "p") == {"p filter": ":FORWARD DROP"}
+
+
 def test_changes_are_named_one_table_each_and_without_an_earlier_reading_there_are_none():
     before = {"nftables ip nat": "a", "nftables ip filter": "b", "nftables ip6 nat": "c"}
     after = {"nftables ip nat": "a", "nftables ip filter": "B", "nftables inet \x1b[2J": "d"}
