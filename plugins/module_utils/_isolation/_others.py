@@ -31,17 +31,18 @@ def nft_tables(listing: str) -> dict[str, str]:
     name, block, fleeting, elements = "", "", False, False
     for line in listing.splitlines():
         if line.startswith("table "):
-            words = line.split()
-            name = "" if words[2] in (TABLE, HELD) else "nftables {0} {1}".format(*words[1:3])
+            words = line.split()  # a comment of somebody's may have any text, and a line like this in it
+            name = "" if len(words) < 3 or words[2] in (TABLE, HELD) else "nftables {0} {1}".format(*words[1:3])
             if name:
-                found[name] = []
+                found.setdefault(name, [])
+            continue
         if line.startswith("\t") and not line.startswith("\t\t"):
             block, fleeting, elements = line.strip(), False, False
         # Elements stand last in their set; those with a lifetime are rather traffic than rules.
         fleeting = fleeting or line.strip().startswith(("timeout ", "flags ")) and ("timeout" in line or "dynamic" in line)
         elements = elements or (fleeting and line.strip().startswith("elements = "))
         ours = block.startswith("chain " + _OURS) or "jump " + _OURS in line
-        if name and line.strip() and not (ours or elements or line.lstrip().startswith("#")):
+        if name and line.strip() not in ("", "}") and not (ours or elements or line.lstrip().startswith("#")):
             found[name].append(line)
     return {table: "\n".join(lines) for table, lines in found.items() if lines}
 

@@ -293,7 +293,7 @@ def test_what_a_legacy_program_leaves_in_the_kernel_is_named_and_empty(net):
     released = net.act("release", backend="iptables")
     assert released["residual"] == ["iptables-legacy table mangle of IPv4", "iptables-legacy table filter of IPv6",
                                     "iptables-legacy table mangle of IPv6"]
-    assert released["changed_by_others"] == ["changed: ip6tables-legacy filter"]
+    assert released["changed_by_others"] == ["new: ip6tables-legacy filter"]
     assert [line for line in net.run(net.host, "iptables-legacy-save", "-t", "mangle").splitlines() if line.startswith("-A")] == []
     assert counted(net.run(net.host, "iptables-legacy-save", "-t", "filter")) == counted(before)
     assert net.act("release", backend="iptables")["changed"] is False

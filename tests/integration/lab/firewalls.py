@@ -14,18 +14,18 @@ POD_PORT = 8080
 
 NFT = r"""nft -f - <<'END'
 table inet site {
-	set office { type ipv4_addr; flags interval; elements = { 10.66.0.0/24, 192.0.2.0/28 }; }
-	set guessers { type ipv4_addr; flags timeout; timeout 1d; elements = { 198.51.100.9 }; }
-	map answers { type inet_service : verdict; elements = { 23 : drop, 25 : accept }; }
-	counter seen { packets 0 bytes 0; }
-	chain input {
-		type filter hook input priority 0; policy accept;
-		tcp dport vmap @answers
-		ip saddr @guessers drop
-		ip saddr @office counter name "seen" accept
-		iifname "tun*" meta mark set 0x17 comment "a comment with { and } in it"
-	}
-	chain output { type filter hook output priority -400; policy accept; meta skuid 65534 ct state new counter; }
+  set office { type ipv4_addr; flags interval; elements = { 10.66.0.0/24, 192.0.2.0/28 }; }
+  set guessers { type ipv4_addr; flags timeout; timeout 1d; elements = { 198.51.100.9 }; }
+  map answers { type inet_service : verdict; elements = { 23 : drop, 25 : accept }; }
+  counter seen { packets 0 bytes 0; }
+  chain input {
+    type filter hook input priority 0; policy accept;
+    tcp dport vmap @answers
+    ip saddr @guessers drop
+    ip saddr @office counter name "seen" accept
+    iifname "tun*" meta mark set 0x17 comment "a comment with { and } in it"
+  }
+  chain output { type filter hook output priority -400; policy accept; meta skuid 65534 ct state new counter; }
 }
 table ip site { chain nat { type nat hook postrouting priority 100; policy accept; ip saddr 172.31.0.0/16 counter masquerade; }; }
 table ip6 raw { chain PREROUTING { type filter hook prerouting priority -300; policy accept; ip6 nexthdr 132 notrack; }; }

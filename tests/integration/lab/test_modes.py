@@ -67,10 +67,14 @@ def comes_in(host: str) -> int:
 def flood(host: str):
     """A program of the host that sends to the attacker without a pause; the list holds at the end how much came out of the host."""
     sender = subprocess.Popen(["nsenter", "-t", str(hosts.leader(host)), "-a", "--", "python3", "-c", FLOOD], stdin=subprocess.PIPE)
-    with sender, listening(host) as passed:
-        time.sleep(0.3)
-        yield passed
-        sender.communicate()
+    try:
+        with listening(host) as passed:
+            time.sleep(0.3)
+            yield passed
+            sender.communicate()
+    finally:
+        sender.kill()
+        sender.wait()
 
 
 def rules(host: str) -> str:

@@ -76,6 +76,11 @@ def test_a_table_without_rules_is_none():
     assert legacy_saved("*filter\n:FORWARD DROP [0:0]\nCOMMIT\n", "p") == {"p filter": ":FORWARD DROP"}
 
 
+def test_a_comment_that_looks_like_a_table_does_not_break_the_reading():
+    assert nft_tables("table ip a {\n\tcomment \"x\ntable \ntable ip\ntable ip a b\n\"\n\tchain c {\n\t}\n}\n") == {
+        "nftables ip a": '\tcomment "x\n"\n\tchain c {'}
+
+
 def test_changes_are_named_one_table_each_and_without_an_earlier_reading_there_are_none():
     before = {"nftables ip nat": "a", "nftables ip filter": "b", "nftables ip6 nat": "c"}
     after = {"nftables ip nat": "a", "nftables ip filter": "B", "nftables inet \x1b[2J": "d"}
