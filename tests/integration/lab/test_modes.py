@@ -64,17 +64,14 @@ def comes_in(host: str) -> int:
 
 
 @contextlib.contextmanager
-def flood(host: str):
-    """A program of the host that sends to the attacker without a pause; the list holds at the end how much came out of the host."""
+def flooding(host: str):
+    """A program of the host that sends to the attacker without a pause."""
     sender = subprocess.Popen(["nsenter", "-t", str(hosts.leader(host)), "-a", "--", "python3", "-c", FLOOD], stdin=subprocess.PIPE)
     try:
-        with listening(host) as passed:
-            time.sleep(0.3)
-            yield passed
-            sender.communicate()
+        time.sleep(0.3)
+        yield
     finally:
-        sender.kill()
-        sender.wait()
+        sender.communicate()
 
 
 def rules(host: str) -> str:
@@ -99,7 +96,7 @@ def test_observe_counts_egress_cuts_what_leaves_and_full_cuts_all(cell):
     began = time.time()
     assert [name for name in (*OUT, *FRAMES, *IN) if not (heard(host, name) or heard(host, name, 1.0))] == []
     assert comes_in(host) == 5
-    with flood(host) as passed:
+    with listening(host) as passed, flooding(host):
         time.sleep(0.5)
     assert passed[0] > 500, "the flood of below is none"
     assert seen("c2", began, network.address(host), "shell"), "what is observed must live on"
@@ -119,7 +116,7 @@ def test_observe_counts_egress_cuts_what_leaves_and_full_cuts_all(cell):
     assert hosts.answers("controller", network.address(host), 22) and hosts.answers("monitoring", network.address(host), 9100)
 
     # A change of mode opens nothing in between.
-    with flood(host) as passed:
+    with listening(host) as passed, flooding(host):
         result = adhoc(host, "isolation", f"case=MODES backend={backend} mode=full").of(host)
     assert (result["verdict"], result["changed"], passed) == ("contained", True, [0]), result["reasons"]
     assert comes_in(host) == 0
