@@ -49,6 +49,19 @@ options:
     type: list
     elements: str
     default: []
+  mode:
+    description:
+      - How far the cut goes. A change of mode is one atomic replacement of the rules.
+      - V(full) lets nothing in or out but what is allowed.
+      - V(egress) holds back what leaves, answers to callers among it, and what the host would forward. What comes in still reaches the
+        host's programs, so that it can be watched, and an attacker's orders too; RV(ignore:not_covered) says so.
+      - V(observe) holds nothing back and ends no connection. What V(full) would cut is counted, and logged by the kernel, at most five
+        lines a second for each direction. The verdict is V(ignore:reported), never V(ignore:contained), and neither O(persist) nor
+        O(watch) apply.
+      - Taken from the inventory variable C(firebreak_mode) where the task does not give it.
+    type: str
+    choices: [full, egress, observe]
+    default: full
   backend:
     description:
       - What loads the rules. V(auto) takes V(nftables) where the host has a working C(nft), else V(iptables),

@@ -57,7 +57,8 @@ _NEXT = {
 
 # What was done, by the key of its list in a result, in the order of the work; with the names of whom it was done to.
 _DONE = {
-    "flows_cut": "connections cut", "frozen": "processes stopped, not ended", "terminated": "processes ended",
+    "flows_cut": "connections cut", "flows_observed": "connections that an isolation would cut",
+    "frozen": "processes stopped, not ended", "terminated": "processes ended",
     "disabled": "cron tables changed", "thawed": "processes that run again", "restored": "cron tables given back",
 }
 _NAMED = ("frozen", "terminated", "thawed")

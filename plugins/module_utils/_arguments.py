@@ -25,6 +25,7 @@ NETWORK: dict[str, dict[str, object]] = {
     "allow": {"type": "list", "elements": "str", "default": []},
     "management": {"type": "list", "elements": "str", "default": []},
     "management_networks": {"type": "list", "elements": "str", "default": []},
+    "mode": {"type": "str", "choices": ["full", "egress", "observe"], "default": "full"},
     "backend": {"type": "str", "choices": ["auto", "iptables", "nftables"], "default": "auto"},
     "layer2": {"type": "str", "choices": ["auto", "required"], "default": "auto"},
     "accept_risks": {

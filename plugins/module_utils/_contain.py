@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ORDER = ("snapshot", "isolation", "termination")
 # Worst first: the verdict of a containment is the worst of its steps.
-_WORST = ("failed", "unknown", "partial", "contained")
+_WORST = ("failed", "unknown", "partial", "reported", "contained")
 WOULD_BE = "would_be "  # before a verdict of check mode
 
 

@@ -85,7 +85,8 @@ EXAMPLES = r"""
 RETURN = r"""
 verdict:
   description:
-    - V(contained), V(partial), V(failed) or V(unknown); in check mode the word that is hoped for after C(would_be).
+    - V(contained), V(partial), V(failed) or V(unknown), and with O(mode=observe) V(reported) instead of V(contained); in check mode the
+      word that is hoped for after C(would_be).
   type: str
   returned: always
   sample: contained

@@ -21,6 +21,7 @@ description:
     disarms it over a fresh connection; the host tells that it is fresh by the peer's source port.
   - Before that, the host is refused where the cut would break or destroy something, unless the operator names that risk in
     O(accept_risks).
+  - With O(mode=observe) nothing is cut, and the verdict is V(ignore:reported).
   - Open connections that the rules forbid are listed and ended, so that they do not come back to life at release.
   - The verdict is V(contained) only if the rules that the kernel holds are the rules that were meant, no forbidden
     connection is left, an attempt to reach a forbidden address fails at once on the host, and the controller got in
@@ -66,6 +67,11 @@ EXAMPLES = r"""
   check_mode: true
   diff: true
 
+- name: Find out what is missing in the list of allowed systems, without cutting anything
+  firebreak.response.isolation:
+    case: DRILL-7
+    mode: observe
+
 - name: Give the host back to the network
   firebreak.response.isolation:
     case: INC-42
@@ -75,8 +81,8 @@ EXAMPLES = r"""
 RETURN = r"""
 verdict:
   description:
-    - V(contained), V(partial), V(failed), V(unknown) or V(released); in check mode the word that is hoped for after
-      C(would_be).
+    - V(contained), V(partial), V(failed), V(unknown) or V(released), and with O(mode=observe) V(reported) instead of V(contained); in
+      check mode the word that is hoped for after C(would_be).
   type: str
   returned: always
   sample: contained
@@ -91,6 +97,10 @@ proof:
   type: dict
   returned: always
   contains:
+    mode:
+      description: How far the cut goes, as O(mode).
+      type: str
+      sample: full
     ruleset:
       description: Whether the kernel lists the rules exactly as a private network that loaded the same rules does.
       type: bool
@@ -108,7 +118,9 @@ proof:
       type: int
       sample: 0
     probe:
-      description: Attempts to reach documentation addresses of both families, and whether each failed at once.
+      description:
+        - Attempts to reach documentation addresses of both families, and whether each failed at once; null with O(mode=observe), which
+          would let them out.
       type: dict
     management:
       description: Networks and ports of the management path, the live peer and how it was found.
@@ -143,6 +155,22 @@ rolled_back:
   description: The host has taken the isolation back, since nobody confirmed it in time.
   type: bool
   returned: when it has
+residual:
+  description:
+    - Tables that calls of an C(iptables) of the legacy variant made, and that the kernel keeps until a reboot; no rule of Firebreak is
+      left in them.
+  type: list
+  elements: str
+  returned: when the state is released, not in check mode
+  sample: [iptables-legacy table mangle of IPv4]
+changed_by_others:
+  description:
+    - Tables of others that are not what they were when the isolation was confirmed, each C(changed), C(new) or C(gone), for instance
+      because the host was rebooted. They are left as they are. Elements of sets that have a lifetime do not count.
+  type: list
+  elements: str
+  returned: when the state is released, not in check mode
+  sample: ["changed: nftables ip nat"]
 flows_cut:
   description: Connections that were ended, or would be in check mode, at most 1000.
   type: list
@@ -182,6 +210,18 @@ flows_cut:
       description: Program of the first process.
       type: str
       sample: /usr/bin/bash
+flows_observed:
+  description: Connections that would have been ended with O(mode=full), in the form of RV(flows_cut), which is empty then.
+  type: list
+  elements: dict
+  returned: with O(mode=observe)
+  sample: []
+packets_observed:
+  description:
+    - Packets that would have been held back, since the rules were loaded - C(inbound), C(outbound) and C(forwarded).
+  type: dict
+  returned: with O(mode=observe), not in check mode
+  sample: {inbound: 12, outbound: 340, forwarded: 0}
 backend:
   description: What the rules were loaded with, V(nftables) or V(iptables).
   type: str

@@ -36,6 +36,7 @@ VARIABLES = (
     Variable("firebreak_monitoring_systems", "strings", "allow"),
     Variable("firebreak_management", "strings", "management", words=True),
     Variable("firebreak_management_networks", "strings", "management_networks", words=True),
+    Variable("firebreak_mode", "str", "mode", choices=("full", "egress", "observe")),
     Variable("firebreak_backend", "str", "backend", choices=("auto", "iptables", "nftables")),
     Variable("firebreak_layer2", "str", "layer2", choices=("auto", "required")),
     Variable("firebreak_accept_risks", "strings", "accept_risks", words=True, choices=(

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from ansible_collections.firebreak.response.plugins.plugin_utils._answer import Result
 
-# From best to worst; whatever is no known word is `unknown`.
+# From best to worst; whatever is no known word is `unknown`. `reported`, which cut nothing, is a success and no containment.
 SUCCESS = ("contained", "released", "complete", "reported", "frozen", "terminated", "locked", "unlocked")
-_WORSE = ("partial", "unknown", "failed")
+_WORSE = ("reported", "partial", "unknown", "failed")
 PREFIX = "would_be "
 
 
@@ -58,7 +58,7 @@ def confirmed(result: Mapping[str, object]) -> bool:
 
 
 # Lists of what was done, by either run, and of what is said about it.
-_ADD_UP = ("reasons", "not_covered", "flows_cut", "terminated", "frozen", "disabled")
+_ADD_UP = ("reasons", "not_covered", "flows_cut", "flows_observed", "terminated", "frozen", "disabled")
 # How reasons of a containment begin that concern what is open until the confirmation.
 OPEN = "isolation: "
 # What only the first run knows.

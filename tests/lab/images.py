@@ -44,11 +44,9 @@ def make(suite: str) -> Path:
 
 def _in_use(path: Path) -> bool:
     """Whether a host of any lab on this machine stands on an image, or an mmdebstrap that outlived its caller writes it."""
-    if f"lowerdir={path}," in Path("/proc/mounts").read_text(encoding="utf-8"):
-        return True
-    for line in Path("/proc").glob("[0-9]*/cmdline"):
+    for where in (Path("/proc/mounts"), *Path("/proc").glob("[0-9]*/cmdline")):
         with contextlib.suppress(OSError):
-            if str(path).encode() in line.read_bytes():
+            if str(path).encode() in where.read_bytes():
                 return True
     return False
 

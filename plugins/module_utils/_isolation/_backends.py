@@ -91,6 +91,14 @@ class Nftables:
         """How to read the number of connections that the responder has begun: a command, and a pattern in what it prints."""
         return {"argv": [self.nft, "list", "chain", "inet", TABLE, "inbound"], "pattern": _nftables.COUNTED}
 
+    def counted(self) -> dict[str, int]:
+        """Packets that would have been cut, with mode observe."""
+        return _nftables.counted(run([self.nft, "list", "table", "inet", TABLE])[1])
+
+    def residual(self, _tables: dict[str, list[str]]) -> list[str]:
+        """What our calls made and nothing takes away: nothing."""
+        return []
+
     def back(self, rules: dict[str, str] | None, _tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back `rules`, or no isolation."""
         return [{"argv": [self.nft, "-f", "-"], "stdin": rules[self.nft] if rules else _nftables.REMOVE}]

@@ -16,9 +16,9 @@ from .._errors import HostError
 from .._host._sock_diag import destroy
 from .._host._sockets import own_addresses, read_sockets
 from .._host._workdir import Workdir, siblings
-from . import _backends
+from . import _backends, _others
 from ._commands import Trial, held_for
-from ._policy import Plan, from_dict
+from ._policy import OBSERVE, Plan, from_dict
 from ._rollback import Rollback, disarm, sweep
 
 if TYPE_CHECKING:
@@ -105,6 +105,21 @@ class Isolation:
             if holder and holder != self.work.case:
                 raise HostError("case {0} holds the isolation of this host; release it there first. Nothing was changed".format(holder))
         return engine
+
+    @property
+    def observes(self) -> bool:
+        """Whether the plan cuts nothing and only counts."""
+        return self.plan is not None and self.plan.mode == OBSERVE
+
+    @property
+    def cuts_already(self) -> bool:
+        """Whether what is in force cuts the host off."""
+        plan = self.state.get("plan")
+        return bool(self.before) and not (isinstance(plan, dict) and plan.get("mode") == OBSERVE)
+
+    def counted(self) -> dict[str, int]:
+        """Packets that would have been cut."""
+        return self._take_engine().counted()
 
     @property
     def holder(self) -> Holder:
@@ -204,6 +219,7 @@ class Isolation:
             "frames": self._frames, "back": self._way_back(previous, known), "previous": previous or None,
             "on_lost": on_lost, "then": then, "second_interval": max(confirm_within, _SECOND_INTERVAL),
             "knocks": engine.knocks(self.plan), "wide": self._wider() if on_lost == "widen" else None,
+            "others": self.state.get("others") if self.before else None,
         }
         self.work.update(isolation=self.state, rolled_back_at=None)
         self._rollback.start(confirm_within)
@@ -309,6 +325,8 @@ class Isolation:
 
     def destroy(self, flows: list[Socket]) -> dict[str, object]:
         """End them: {"destroyed": n, "gone": n, "remaining": [Socket, ...]}; call after the cut, so that no peer is told."""
+        if self.observes:
+            return {"destroyed": 0, "gone": 0, "remaining": []}
         self.cut_flows += flows
         counts = {"destroyed": 0, "gone": 0}
         remaining = []
@@ -337,12 +355,13 @@ class Isolation:
         live = self.before if self._just_read else engine.live()
         session = self.plan.session if self.plan is not None else None
         return {
+            "mode": self.plan.mode if self.plan is not None else "",
             "ruleset": bool(live) and live == self.after,
             "ruleset_against": self.proved_by,
             "rollback": self.state.get("timer"),
             "layer2": engine.layer2.report(live, self.after),
-            "flows_remaining": len(self.remaining(sockets)),
-            "probe": probe(),
+            "flows_remaining": 0 if self.observes else len(self.remaining(sockets)),
+            "probe": None if self.observes else probe(),
             "management": {
                 "networks": self.plan.as_dict()["management"] if self.plan is not None else [],
                 "ports": self.plan.ports if self.plan is not None else [],
@@ -380,6 +399,7 @@ class Isolation:
         sweep(self.work)
         self.state["confirmed"] = True
         self.state["previous"] = None
+        self.state["others"] = self.state.get("others") or _others.read()
         self.work.update(isolation=self.state)
         return {"confirmed": True, "rolled_back": False, "how": how}
 
@@ -434,24 +454,29 @@ class Isolation:
         self.changed = bool(self.before) or self.held or (bool(self.state) and not self.state.get("rolled_back_at"))
 
     def release(self, session: Session) -> dict[str, object]:
-        """End forbidden sockets, then take our rules away and disarm: counts of `destroy` and "rules_were_gone"."""
+        """End forbidden sockets, then take our rules away and disarm: counts of `destroy`, and for the result "rules_were_gone",
+        "residual" (what our calls made in the kernel and nothing takes away) and "changed_by_others"."""
         engine = self._take_engine()
         self.look_for_release()
+        tables = self.state.get("tables")
+        tables = tables if isinstance(tables, dict) else {}
         if not self.changed:
             if self.state:
                 sweep(self.work)
                 self.work.update(isolation=None)
-            return {"destroyed": 0, "gone": 0, "remaining": [], "rules_were_gone": False}
+            return {"destroyed": 0, "gone": 0, "remaining": [], "rules_were_gone": False, "residual": engine.residual(tables),
+                    "changed_by_others": []}
         self._alone()
+        others = self.state.get("others")
+        changed_by_others = _others.changes(others, _others.read()) if others is not None else []
         plan = self.state.get("plan")
         self.plan = from_dict(plan, session) if isinstance(plan, dict) else Plan([], [], [], session)
         ended = self.destroy(self.flows(read_sockets(os.path.join(self.root, "proc"))))
-        tables = self.state.get("tables")
         fell_back = False
         if self.held:
             fell_back = self.holder.fell_back
             self.holder.remove()
-        self._perform(self._way_back({}, tables if isinstance(tables, dict) else {}))
+        self._perform(self._way_back({}, tables))
         if fell_back:
             self._perform(_backends.unhook(self.root))
         if engine.live():
@@ -460,4 +485,4 @@ class Isolation:
             disarm(self.work, str(self.state["token"]), str(self.state.get("timer", "")), self.state.get("handle"), self.root)
         sweep(self.work)
         self.work.update(isolation=None)
-        return {**ended, "rules_were_gone": not self.before}
+        return {**ended, "rules_were_gone": not self.before, "residual": engine.residual(tables), "changed_by_others": changed_by_others}

@@ -12,6 +12,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ._nftables import DIRECTIONS, LOGGED
+from ._policy import EGRESS, OBSERVE
+
 if TYPE_CHECKING:
     from ._policy import Network, Plan
 
@@ -29,6 +32,8 @@ BUILTINS = (
     ("filter", ("INPUT", "FORWARD", "OUTPUT")),
 )
 _CASE = re.compile(r'--comment "?case ([A-Za-z0-9._-]{1,64})"?')
+_WOULD = "would be cut"
+_COUNTER = re.compile(r'^\[(\d+):\d+\] -A FIREBREAK-(\w+) .*--comment "{0}"'.format(_WOULD), re.MULTILINE)
 _ANSWER = " ! --tcp-flags SYN,ACK SYN"
 # How many packets the rule that counts the responder's connections has seen, in the output of iptables-save -c.
 COUNTED = r"^\[(\d+):\d+\] -A FIREBREAK-INPUT .*--tcp-flags SYN,ACK SYN$"
@@ -81,12 +86,19 @@ def chains(plan: Plan, case: str, family: int) -> dict[str, list[str]]:
     knocks = ["-s {0} -p tcp --dport {1} --tcp-flags SYN,ACK SYN".format(peer, port)
               for port in plan.ports if peer and (":" in peer) == (family == 6)]
     guard = ["-o lo -p tcp --dport {0} --tcp-flags SYN,ACK SYN -j REJECT --reject-with tcp-reset".format(port) for port in plan.guarded]
+    mine = '-i lo -m comment --comment "case {0}" -j RETURN'.format(case)
+    if plan.mode == OBSERVE:
+        seen = {chain: ['-m comment --comment "{0}"'.format(_WOULD),
+                        '-m limit --limit {0}/sec -j LOG --log-prefix "firebreak observe {1}: "'.format(LOGGED, direction)]
+                for chain, direction in DIRECTIONS}
+        return {"FIREBREAK-INPUT": [mine, *passing_in, *seen["input"]], "FIREBREAK-FORWARD": seen["forward"],
+                "FIREBREAK-OUTPUT": ["-o lo -j RETURN", *passing_out, *seen["output"]], "FIREBREAK-LEAVING": []}
     if family == 4:
         # As in _nftables: what iptables-nft matches as a port of a later fragment is its data.
         passing_out.insert(0, "-f -j DROP")
     refusal = "icmp-admin-prohibited" if family == 4 else "icmp6-adm-prohibited"
     return {
-        "FIREBREAK-INPUT": ['-i lo -m comment --comment "case {0}" -j RETURN'.format(case), *knocks, *passing_in, "-j DROP"],
+        "FIREBREAK-INPUT": [mine] if plan.mode == EGRESS else [mine, *knocks, *passing_in, "-j DROP"],
         "FIREBREAK-FORWARD": ["-j DROP"],
         "FIREBREAK-OUTPUT": [
             *guard, "-o lo -j RETURN", *passing_out, "-p tcp -j REJECT --reject-with tcp-reset",
@@ -148,6 +160,17 @@ def ours(save: str) -> str:
         if mine or ":{0} ".format(chain) in save:
             lines += ["*" + table, *mine]
     return "\n".join(lines) + "\n" if lines else ""
+
+
+def counted(saves: list[str]) -> dict[str, int]:
+    """Packets that would have been cut, by direction, of the outputs of iptables-save -c and ip6tables-save -c."""
+    names = {chain.upper(): direction for chain, direction in DIRECTIONS}
+    packets = dict.fromkeys(names.values(), 0)
+    for save in saves:
+        for count, chain in _COUNTER.findall(save):
+            if chain in names:
+                packets[names[chain]] += int(count)
+    return packets
 
 
 def unhook() -> list[list[str]]:

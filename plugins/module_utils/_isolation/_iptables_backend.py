@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .._errors import HostError
 from .._text import printable
-from . import _iptables
+from . import _iptables, _others
 from ._commands import SAID, run
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ class Iptables:
 
     def tables(self) -> dict[str, list[str]]:
         """Tables and chains ("filter", "filter/INPUT") that exist before us, by program: what our calls make goes again."""
-        if self.legacy or self.nft is None:  # iptables-save shows built-in chains that do not exist yet
+        if self.legacy:
+            return {program: _others.legacy_tables(self._family(program)) for program in self.programs}
+        if self.nft is None:  # iptables-save shows built-in chains that do not exist yet
             return {}
         status, text, _error = run([self.nft, "list", "chains"])
         if status != 0:
@@ -125,6 +127,17 @@ class Iptables:
         family = 6 if ":" in plan.session.peer_address else 4
         program = next((program for program in self.programs if self._family(program) == family), self.programs[0])
         return {"argv": [program + "-save", "-c", "-t", "filter"], "pattern": _iptables.COUNTED}
+
+    def counted(self) -> dict[str, int]:
+        """Packets that would have been cut, with mode observe."""
+        return _iptables.counted([run([program + "-save", "-c", "-t", "filter"])[1] for program in self.programs])
+
+    def residual(self, tables: dict[str, list[str]]) -> list[str]:
+        """Tables that our calls made and that nothing takes away before a reboot: empty, and letting everything pass."""
+        if not self.legacy:
+            return []
+        return ["iptables-legacy table {0} of IPv{1}".format(name, self._family(program)) for program in self.programs
+                for name in _others.legacy_tables(self._family(program)) if name not in tables.get(program, [name])]
 
     def back(self, rules: dict[str, str] | None, tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back `rules`, or no isolation; each may fail where there is nothing to remove."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Mapping, NamedTuple
 
 from ._commands import TABLE
 from ._nftables import NEIGHBOURS_IN, NEIGHBOURS_OUT, TOO_BIG, address_set
+from ._policy import EGRESS, OBSERVE
 
 if TYPE_CHECKING:
     from ._policy import Plan
@@ -104,8 +105,8 @@ def _bound(rules: tuple[str, ...], ethernet: bool) -> list[str]:
 
 
 def render(plan: Plan, devices: Devices) -> str:
-    """The whole table for `nft -f`; it takes the place of an earlier one. "" where there is no device to bind it to."""
-    if not devices.covered:
+    """The whole table for `nft -f`; it takes the place of an earlier one. "" where there is no device to bind it to, or nothing to cut."""
+    if not devices.covered or plan.mode == OBSERVE:
         return ""
     lines = [REMOVE + "table netdev {0} {{".format(TABLE)]
     for family in (4, 6):
@@ -115,7 +116,7 @@ def render(plan: Plan, devices: Devices) -> str:
     for kind, names in (("ethernet", devices.ethernet), ("bare", devices.bare)):
         # Ingress at the very first place, egress at the very last: nobody's rewriting comes before or after it.
         for hook, priority, rules in (("egress", 2147483647, leaving), ("ingress", -2147483648, entering)):
-            if names:
+            if names and not (hook == "ingress" and plan.mode == EGRESS):
                 lines += [
                     "\tchain {0}_{1} {{".format(hook, kind),
                     "\t\ttype filter hook {0} devices = {{ {1} }} priority {2}; policy drop;".format(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .._errors import HostError
 from .._host._netstate import dump
 from .._text import printable
-from . import _layer2
+from . import _layer2, _policy
 from ._commands import NETDEV, listing, run, table_exists
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ class Layer2:
     def text(self, plan: Plan) -> str:
         """The rules for the devices that there are now; "" where nothing can be covered."""
         if self.nft is None:
+            return ""
+        if plan.mode == _policy.OBSERVE:
+            self.why = "with mode: observe they pass, and are not counted"
             return ""
         try:
             links = dump("links")

@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, Sequence
 
 from ._commands import TABLE
+from ._policy import EGRESS, OBSERVE
 
 if TYPE_CHECKING:
     from ._policy import Network, Plan
@@ -43,6 +44,10 @@ TOO_BIG = ("icmp type 3 icmp code 4 accept", "icmpv6 type 2 accept")
 # An IPv4 fragment that is not the first has no ports, yet nft (seen on Linux 6.18) reads them out of its data. Only raw sockets bring
 # such ones to our chains: what is too long is cut up after them.
 _LATER_FRAGMENT = "ip frag-off & 8191 != 0 return"
+# Of what would be cut, in each direction: all packets are counted, so many of them logged.
+LOGGED = 5  # a second
+DIRECTIONS = (("input", "inbound"), ("forward", "forwarded"), ("output", "outbound"))
+_COUNTER = re.compile(r"^\tchain (\w+) \{\n(?:\t\t.*\n)*?\t\tcounter packets (\d+) ", re.MULTILINE)
 _CASE = re.compile(r"^\s*chain case\.([A-Za-z0-9._-]{1,64}) \{", re.MULTILINE)
 
 
@@ -103,7 +108,9 @@ def render(plan: Plan, case: str) -> str:
     knocks = ["{0} saddr {1} tcp dport {2} tcp flags & (syn|ack) == syn counter".format(peer, session.peer_address, port)
               for port in plan.ports if session.peer_address]
     guard = ['oif "lo" tcp dport {0} tcp flags & (syn|ack) == syn reject with tcp reset'.format(port) for port in plan.guarded]
-    chains = (
+    seen = {chain: ("counter", 'limit rate {0}/second log prefix "firebreak observe {1}: "'.format(LOGGED, direction))
+            for chain, direction in DIRECTIONS}
+    chains: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         # Says on the host itself whose isolation this is.
         ("case." + case, "", ()),
         ("inbound", "", (*knocks, *rules_in, *NEIGHBOURS_IN, *TOO_BIG)),
@@ -118,6 +125,15 @@ def render(plan: Plan, case: str) -> str:
             "reject with icmpx type admin-prohibited")),
         ("postrouting", "postrouting priority 2147483647; policy drop", ('oif "lo" accept', "jump outbound", "drop")),
     )
+    if plan.mode == EGRESS:
+        chains = tuple(chain for chain in chains if chain[0] not in ("inbound", "prerouting", "input"))
+    elif plan.mode == OBSERVE:
+        chains = (
+            *chains[:3],
+            ("input", "input priority -310; policy accept", ('iif "lo" accept', "jump inbound", *seen["input"])),
+            ("forward", "forward priority -310; policy accept", seen["forward"]),
+            ("output", "output priority -310; policy accept", ('oif "lo" accept', "jump outbound", *seen["output"])),
+        )
     for name, hook, rules in chains:
         lines.append("\tchain {0} {{".format(name))
         if hook:
@@ -135,6 +151,12 @@ def _groups(plan: Plan) -> list[tuple[str, str, int | None, str, list[Network]]]
         name = "_".join([direction, protocol] + ([] if port is None else [str(port)]))
         groups.append((name, protocol, port, direction, networks))
     return groups
+
+
+def counted(listing: str) -> dict[str, int]:
+    """Packets that a listing with counters says would have been cut: "inbound", "forwarded" and "outbound"."""
+    names = dict(DIRECTIONS)
+    return {names[chain]: int(packets) for chain, packets in _COUNTER.findall(listing) if chain in names}
 
 
 def holder(listing: str) -> str | None:

@@ -20,6 +20,8 @@ _FORM = 'must be "ADDRESS[/PREFIX] PORT/tcp|udp [in]" or "ADDRESS[/PREFIX] icmp 
 # Where no session tells on which port sshd answers (IANA, service name ssh); said in the documentation of `management`.
 _SSH = 22
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+# What is held back: everything that is not allowed; what leaves; nothing, but it is counted and logged.
+FULL, EGRESS, OBSERVE = MODES = ("full", "egress", "observe")
 # Connection plugins that reach the host without a network, so that none is missed where no session is found.
 LOCAL_TRANSPORTS = ("local", "ansible.builtin.local")
 
@@ -88,9 +90,11 @@ def parse_allow(entries: list[str]) -> list[Allow]:
 
 
 class Plan:
-    """What may pass. management: networks that reach `ports` over TCP; allow: list of Allow; session: of the run that made it."""
+    """What may pass. management: networks that reach `ports` over TCP; allow: list of Allow; session: of the run that made it;
+    mode: one of MODES."""
 
-    def __init__(self, management: list[Network], ports: list[int], allow: list[Allow], session: Session) -> None:
+    def __init__(self, management: list[Network], ports: list[int], allow: list[Allow], session: Session, mode: str = FULL) -> None:
+        self.mode = mode
         self.management = collapse(management)
         self.ports = sorted(set(ports))
         self.allow = sorted(set(allow), key=lambda entry: (entry.network.version, entry[0], *map(str, entry[1:])))
@@ -102,7 +106,7 @@ class Plan:
         if not peer or not self.ports:
             return None
         management = collapse([*self.management, parse_network("management", peer)])
-        return None if management == self.management else Plan(management, self.ports, self.allow, self.session)
+        return None if management == self.management else Plan(management, self.ports, self.allow, self.session, self.mode)
 
     def groups(self) -> dict[tuple[str, int | None, str], list[Network]]:
         """The networks of each (protocol, port, direction), merged, in a fixed order."""
@@ -160,16 +164,18 @@ class Plan:
             "management": [str(network) for network in self.management],
             "ports": self.ports,
             "allow": [entry.text() for entry in self.allow],
+            "mode": self.mode,
         }
 
 
 def from_dict(data: dict[str, object], session: Session) -> Plan:
     """The plan that `as_dict` wrote. Raises PolicyError or HostError where it is not one."""
     management, ports, allow = data.get("management"), data.get("ports"), data.get("allow")
-    if not (isinstance(management, list) and isinstance(ports, list) and isinstance(allow, list)):
+    mode = data.get("mode")
+    if not (isinstance(management, list) and isinstance(ports, list) and isinstance(allow, list)) or mode not in MODES:
         raise HostError("the plan in the work folder is damaged")
     networks = [parse_network("management", str(value)) for value in management]
-    return Plan(networks, [int(port) for port in ports], parse_allow(allow), session)
+    return Plan(networks, [int(port) for port in ports], parse_allow(allow), session, str(mode))
 
 
 def collapse(networks: list[Network]) -> list[Network]:
@@ -181,7 +187,7 @@ def collapse(networks: list[Network]) -> list[Network]:
 
 def make_plan(
     session: Session, allow: list[Allow] | list[str], management: list[str], management_networks: list[str],
-    transport: str,
+    transport: str, mode: str = FULL,
 ) -> Plan:
     """The plan of a run. `management` replaces the live peer; `management_networks` are added to either.
 
@@ -198,4 +204,4 @@ def make_plan(
     elif not networks:
         networks = [parse_network("management", session.peer_address)]
     networks += [parse_network("management_networks", value) for value in management_networks]
-    return Plan(networks, [session.server_port or _SSH] if networks else [], entries, session)
+    return Plan(networks, [session.server_port or _SSH] if networks else [], entries, session, mode)

@@ -21,7 +21,7 @@ from .._text import printable
 from ._commands import NO_SYSTEMD
 from ._control import Isolation
 from ._layer2_backend import LATE
-from ._policy import Plan, from_dict, make_plan
+from ._policy import EGRESS, OBSERVE, Plan, from_dict, make_plan
 
 if TYPE_CHECKING:
     from .._host._processes import Process
@@ -48,6 +48,11 @@ _IPTABLES = [
     "iptables: others' rules in earlier tables may rewrite the source of a packet before ours see it; one rule a network (no ipset);"
     " the two families are loaded one after the other",
 ]
+# By mode.
+_LEFT_OPEN = {
+    EGRESS: "mode egress: what comes in reaches the host's programs, so that they can still be given orders, though no answer leaves",
+    OBSERVE: "mode observe: nothing is held back; packets are counted and connections listed, and they go on",
+}
 _FLOWS_SHOWN = 1000
 _WATCH = 5  # seconds, what is promised; the unit looks every other second
 
@@ -75,8 +80,11 @@ def plan_of(params: Mapping[str, object], session: Session, transport: str) -> P
     seconds = params["confirm_within"]
     if not isinstance(seconds, int) or not 5 <= seconds <= 3600:
         raise OptionError("confirm_within", seconds, "must be from 5 to 3600 seconds")
+    mode = str(params["mode"])
+    if mode == OBSERVE and params["layer2"] == "required":
+        raise OptionError("layer2", "required", "must not be required with mode: observe, which holds nothing back")
     return make_plan(
-        session, strings(params["allow"]), strings(params["management"]), strings(params["management_networks"]), transport)
+        session, strings(params["allow"]), strings(params["management"]), strings(params["management_networks"]), transport, mode)
 
 
 def _isolate(
@@ -101,7 +109,8 @@ def _isolate(
     flows = sorted({*isolation.flows(sockets), *isolation.flows(after)})
     described = describe(flows, processes)
     isolation.destroy(flows)
-    tell(work.case, "isolated with {0}; {1} connections cut; not yet confirmed".format(isolation.backend, len(flows)))
+    what = "observed with {0}; {1} connections would be cut" if isolation.observes else "isolated with {0}; {1} connections cut"
+    tell(work.case, what.format(isolation.backend, len(flows)) + "; not yet confirmed")
     return {**judged(isolation, described, diff, sockets=None if flows else after), **told(risks)}
 
 
@@ -115,7 +124,7 @@ def preflight(
     from ._preflight import look, refuse  # not in the second run, which has no use for it
 
     risks = look(session, processes, isolation.required)
-    if not isolation.before:
+    if not (isolation.cuts_already or isolation.observes):
         refuse(risks, strings(params["accept_risks"]))
     return risks
 
@@ -130,8 +139,18 @@ def predicted(
 ) -> dict[str, object]:
     """Check mode: the rules that would be loaded and the flows that they would cut."""
     flows = isolation.flows(sockets) if isolation.changed else []
-    result = _result(isolation, "would_be contained", [], describe(flows, processes), diff, listing=isolation.after)
-    return {**result, **told(risks)}
+    hoped = "would_be reported" if isolation.observes else "would_be contained"
+    result = _result(isolation, hoped, [], describe(flows, processes), diff, listing=isolation.after)
+    mode = isolation.plan.mode if isolation.plan is not None else ""
+    result["not_covered"] = not_covered(isolation.backend, {"mode": mode})
+    return {**_observed(isolation, result), **told(risks)}
+
+
+def _observed(isolation: Isolation, result: dict[str, object]) -> dict[str, object]:
+    """The result, with the flows under the name that is true of them."""
+    if isolation.observes:
+        result.update(flows_cut=[], flows_observed=result["flows_cut"])
+    return result
 
 
 def arm(isolation: Isolation, params: Mapping[str, object]) -> None:
@@ -140,8 +159,9 @@ def arm(isolation: Isolation, params: Mapping[str, object]) -> None:
 
 
 def hold(isolation: Isolation, params: Mapping[str, object]) -> None:
-    """Have a confirmed isolation held as the options say."""
-    isolation.hold(bool(params["persist"]), bool(params["watch"]))
+    """Have a confirmed isolation held as the options say; where nothing is cut, there is nothing to hold."""
+    cuts = not isolation.observes
+    isolation.hold(cuts and bool(params["persist"]), cuts and bool(params["watch"]))
 
 
 def finish(
@@ -178,11 +198,13 @@ def judged(
     result = _result(isolation, verdict, reasons, flows, diff, proof, isolation.after)
     if rolled_back:
         result["rolled_back"] = True
-    return result
+    if isolation.observes:
+        result["packets_observed"] = isolation.counted()
+    return result if confirmation is not None else _observed(isolation, result)
 
 
 def judge(proof: Mapping[str, object], rolled_back: bool) -> tuple[str, list[str]]:
-    """Verdict and reasons. `contained` needs every proof; what is not confirmed yet is `unknown`."""
+    """Verdict and reasons. `contained` needs every proof; what is not confirmed yet is `unknown`; who only observes has `reported`."""
     if rolled_back:
         return "failed", ["the rollback has fired: the host is not isolated any more"]
     if not proof["ruleset"]:
@@ -209,7 +231,7 @@ def judge(proof: Mapping[str, object], rolled_back: bool) -> tuple[str, list[str
     if not proof["confirmed"]:
         why = proof.get("confirmation")
         return "unknown", [*reasons, "not confirmed: {0}".format(why) if why else "not yet confirmed over a fresh connection"]
-    return ("partial" if reasons else "contained"), reasons
+    return ("partial" if reasons else "reported" if proof.get("mode") == OBSERVE else "contained"), reasons
 
 
 def describe(
@@ -272,7 +294,10 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
     verdict = "partial" if reasons else "released"
     if ended["rules_were_gone"]:
         reasons.append("somebody else had removed the rules before; what was left was cleaned up")
-    return _result(isolation, verdict, reasons, [], diff)
+    told_of = {key: strings(ended[key]) for key in ("residual", "changed_by_others")}
+    if told_of["changed_by_others"]:
+        reasons.append("what others have in the firewall has changed since the isolation was confirmed; it stays as it is")
+    return {**_result(isolation, verdict, reasons, [], diff), **told_of}
 
 
 def _result(
@@ -311,8 +336,9 @@ def _lines(text: str) -> str:
 
 
 def not_covered(backend: str, proof: Mapping[str, object]) -> list[str]:
-    """What this version neither closes nor looks at; `proof`: what was found of layer 2, and of who holds the isolation."""
-    found = _COMMON + (_IPTABLES if backend == "iptables" else [])
+    """What this version neither closes nor looks at; `proof`: the mode, what was found of layer 2, and who holds the isolation."""
+    found = [line for mode, line in _LEFT_OPEN.items() if proof.get("mode") == mode]
+    found += _COMMON + (_IPTABLES if backend == "iptables" else [])
     frames, held = proof.get("layer2"), proof.get("hold")
     if isinstance(frames, dict) and frames["cover"] == "none":
         found = ["layer 2: frames that never meet the IP layer (packet sockets, odd ethertypes): {0}".format(frames["why"]), *found]

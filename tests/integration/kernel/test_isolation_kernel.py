@@ -278,6 +278,32 @@ def test_rules_of_others_stay(net, backend):
     assert net.ruleset() == before
 
 
+def test_what_a_legacy_program_leaves_in_the_kernel_is_named_and_empty(net):
+    folder = net.folder / "root" / "usr"
+    folder.unlink()
+    (folder / "sbin").mkdir(parents=True)
+    for program in ("iptables", "ip6tables"):
+        for suffix in ("", "-save", "-restore"):
+            (folder / "sbin" / (program + suffix)).symlink_to("/usr/sbin/{0}-legacy{1}".format(program, suffix))
+    net.run(net.host, "iptables-legacy", "-A", "INPUT", "-s", "203.0.113.9", "-j", "DROP")
+    before = net.run(net.host, "iptables-legacy-save", "-t", "filter")
+    assert net.act("apply", backend="iptables", allow=[])["proof"]["ruleset"]
+    assert net.act("confirm", backend="iptables")["confirmed"]
+    net.run(net.host, "ip6tables-legacy", "-A", "INPUT", "-s", "2001:db8::9", "-j", "DROP")
+    released = net.act("release", backend="iptables")
+    assert released["residual"] == ["iptables-legacy table mangle of IPv4", "iptables-legacy table filter of IPv6",
+                                    "iptables-legacy table mangle of IPv6"]
+    assert released["changed_by_others"] == ["new: ip6tables-legacy filter"]
+    assert [line for line in net.run(net.host, "iptables-legacy-save", "-t", "mangle").splitlines() if line.startswith("-A")] == []
+    assert counted(net.run(net.host, "iptables-legacy-save", "-t", "filter")) == counted(before)
+    assert net.act("release", backend="iptables")["changed"] is False
+
+
+def counted(save: str) -> list[str]:
+    """iptables-save's output without dates and counters."""
+    return [line.split(" [")[0] for line in save.splitlines() if not line.startswith("#")]
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_release_takes_away_what_is_left_where_somebody_has_removed_a_part(net, backend):
     before = net.ruleset()

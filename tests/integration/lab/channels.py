@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 
 from tests.lab import hosts, network
 from tests.lab.machine import inside
@@ -136,14 +139,24 @@ else: socket.socket(family, socket.SOCK_RAW, 1).sendto(bytes.fromhex('0800f7fd00
 """
 
 
-def heard(host: str, name: str, seconds: float = 0.15) -> int:
-    """How many packets come out of the host's wire while a channel is tried; of no name, for these seconds."""
+@contextlib.contextmanager
+def listening(host: str) -> Iterator[list[int]]:
+    """Listen to what comes out of the host's wire; at the end the list holds how many packets it was."""
+    count: list[int] = []
     ear = subprocess.Popen(
         inside("wire", [sys.executable, "-c", EAR, f"p-{host}", str(OTHER_PORT), *(
             one(role) for role in ("controller", "monitoring") for one in (network.address, network.address6))]),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with ear:
         assert ear.stdin is not None and ear.stdout is not None and ear.stdout.readline() == "ready\n"
+        yield count
+        ear.stdin.close()
+        count.append(int(ear.stdout.readline()))
+
+
+def heard(host: str, name: str, seconds: float = 0.15) -> int:
+    """How many packets come out of the host's wire while a channel is tried; of no name, for these seconds."""
+    with listening(host) as count:
         if name in IN:
             role, kind, port, version = IN[name]
             to = network.address(host) if version == 4 else network.address6(host)
@@ -151,6 +164,5 @@ def heard(host: str, name: str, seconds: float = 0.15) -> int:
         elif name in OUT or name in FRAMES:
             prelude = PRELUDE + f"PRELUDE = {PRELUDE!r}\n"
             hosts.execute(host, ["python3", "-c", prelude + {**OUT, **FRAMES}[name], network.address(host), network.address6(host)], check=False)
-        subprocess.run(["sleep", str(seconds)], check=True)
-        ear.stdin.close()
-        return int(ear.stdout.readline())
+        time.sleep(seconds)
+    return count[0]

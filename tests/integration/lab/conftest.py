@@ -43,6 +43,7 @@ def clean(host: str) -> None:
     """Take away by hand what a failed test may have left: rules, timers, work folders, intruders."""
     for name in intruders.NAMES:
         intruders.unplant(host, name)
-    hosts.execute(host, ["sh", "-c", "systemctl stop 'firebreak-*' 2>/dev/null; nft flush ruleset; rm -rf /var/lib/firebreak; "
-                  "rm -f /etc/systemd/system/firebreak-* /etc/systemd/system/*.wants/firebreak-* /run/systemd/system/firebreak-*; "
-                  "systemctl daemon-reload"], check=False)
+    hosts.execute(host, [
+        "sh", "-c", "systemctl stop 'firebreak-*' 2>/dev/null; nft flush ruleset; rm -rf /var/lib/firebreak; "
+        "rm -f /etc/systemd/system/firebreak-* /etc/systemd/system/*.wants/firebreak-* /run/systemd/system/firebreak-*; "
+        "systemctl daemon-reload"], check=False)

@@ -37,3 +37,9 @@ def test_what_was_done_is_told_with_what_follows_from_it():
     steps = {"termination": {"terminated": [{"name": "xmrig"}]}}
     checked = situation({"web07": {"r": {"verdict": "would_be contained", "steps": steps}}}, ["web07"], ["r"])
     assert checked[2:] == ["  would be: processes ended: 1 (xmrig)"]
+
+
+def test_what_an_observation_saw_is_not_told_as_cut():
+    found = {"network": {"verdict": "reported", "reasons": [], "flows_cut": [], "flows_observed": [{}, {}, {}]}}
+    assert situation({"web07": found}, ["web07"], ["network"]) == [
+        "1 reported of 1 hosts", "web07: reported", "  connections that an isolation would cut: 3"]

@@ -340,10 +340,10 @@ def test_a_table_of_mounts_that_does_not_end(host):
 class Inspected:
     """An isolation after `inspect`, as far as the preflight asks it."""
 
-    required = False
+    required = observes = False
 
     def __init__(self, before: str) -> None:
-        self.before = before
+        self.cuts_already = bool(before)
 
 
 def test_a_host_that_is_isolated_already_is_told_and_not_refused(monkeypatch):
@@ -363,7 +363,7 @@ def test_a_containment_is_refused_before_its_evidence_is_a_file(monkeypatch):
         """Whatever a containment makes; it says when."""
 
         before = ""
-        required = False
+        required = cuts_already = observes = False
         sockets: list[object] = []
         processes: dict[int, object] = {}
 

