@@ -10,9 +10,10 @@ import json
 import sys
 from pathlib import Path
 
-from . import contain, fleet, isolation
+from . import contain, fleet, isolation, journal
 
-BENCHES = {"contain": contain.measure, "contain-fleet": fleet.measure, "isolation": isolation.measure}
+BENCHES = {"contain": contain.measure, "contain-fleet": fleet.measure, "isolation": isolation.measure,
+           "isolation-journal": journal.measure}
 RESULTS = Path(__file__).with_name("results.json")
 
 
