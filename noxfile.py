@@ -23,7 +23,7 @@ PYTHON = sys.executable
 TREE = Path(__file__).parent
 COLLECTIONS = str(TREE.parents[2])
 HOST_CODE = sorted([*TREE.glob("plugins/modules/*.py"), *TREE.glob("plugins/module_utils/**/*.py")])
-SHELL = ["dev", ".ci/run", "benchmarks/baseline.sh", "tests/lab/customise.sh", "tests/lab/light.sh"]
+SHELL = ["dev", ".ci/run", "benchmarks/baseline.sh", "benchmarks/loop.sh", "tests/lab/customise.sh", "tests/lab/light.sh"]
 PYTEST = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "--import-mode=importlib"]  # files of one name in several folders
 
 

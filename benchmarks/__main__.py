@@ -10,9 +10,9 @@ import json
 import sys
 from pathlib import Path
 
-from . import contain, fleet
+from . import contain, fleet, isolation
 
-BENCHES = {"contain": contain.measure, "contain-fleet": fleet.measure}
+BENCHES = {"contain": contain.measure, "contain-fleet": fleet.measure, "isolation": isolation.measure}
 RESULTS = Path(__file__).with_name("results.json")
 
 

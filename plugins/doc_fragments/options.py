@@ -37,7 +37,7 @@ options:
   management:
     description:
       - Addresses or networks that reach the host's SSH port B(instead of) the live connection's peer.
-      - If the list is wrong, the host gives access back by itself after O(confirm_within) seconds.
+      - If the list is wrong, the host gives access back by itself after O(confirm_within) seconds, as O(on_management_lost) says.
       - Taken from the inventory variable C(firebreak_management) where the task does not give it.
     type: list
     elements: str
@@ -98,11 +98,31 @@ options:
     default: []
   confirm_within:
     description:
-      - Seconds after which the host takes its isolation back, unless the controller has proved over a fresh
+      - Seconds after which the host does what O(on_management_lost) says, unless the controller has proved over a fresh
         connection that it still gets in.
       - Taken from the inventory variable C(firebreak_confirm_within) where the task does not give it.
     type: int
     default: 60
+  on_management_lost:
+    description:
+      - What the host does when nobody has confirmed in time. V(widen) first opens SSH to the address that began the run too,
+        where O(management) left it out, with everything else still cut; after a second interval of the same length, of 30 seconds
+        at least, O(then) follows. V(release) gives the whole network back at once.
+      - With V(widen), a host at which connections of the responder arrive and come to nothing stays isolated and says C(access
+        sabotaged) in its journal. Whoever can break sshd must not gain the network by it.
+      - Whatever was stopped by a run that did not end goes on.
+      - Taken from the inventory variable C(firebreak_on_management_lost) where the task does not give it.
+    type: str
+    choices: [widen, release]
+    default: widen
+  then:
+    description:
+      - What follows where the wider way in brought no confirmation either, or where there was nothing to widen. V(release) gives
+        the network back, V(hold) leaves the host isolated.
+      - Taken from the inventory variable C(firebreak_then) where the task does not give it.
+    type: str
+    choices: [release, hold]
+    default: release
   persist:
     description:
       - Whether a confirmed isolation is there again after a reboot, before the network is. A systemd unit and rule files in the

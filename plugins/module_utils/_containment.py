@@ -108,7 +108,7 @@ class Containment:
             return self._predict()
         self.work.update(run={"pid": os.getpid(), "done": False})
         if self.isolation is not None and self.isolation.changed:
-            self.isolation.arm(int(str(self.params["confirm_within"])))
+            isolation_run.arm(self.isolation, self.params)
         self._collect(_BEFORE)
         if self.isolation is not None and self.isolation.changed:
             self.isolation.prepare()

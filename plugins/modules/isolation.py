@@ -132,6 +132,10 @@ proof:
           frames past the rules and make the verdict V(partial).
       type: dict
       sample: {cover: egress-hook, why: "", devices: [eth0], open: [], programs: []}
+    widened:
+      description: Whether nobody could confirm at first, and the way in was made wider, as O(on_management_lost) says.
+      type: bool
+      sample: false
     hold:
       description:
         - What holds the confirmed isolation - the systemd C(unit), or an empty string; whether it outlives a reboot (C(persist)) and

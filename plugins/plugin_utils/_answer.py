@@ -102,7 +102,12 @@ def interpreter(answer: object) -> Result:
 
 def failed(answer: object) -> bool:
     """Whether the module says that it failed, or is no module of ours."""
-    return not isinstance(answer, Mapping) or bool(answer.get("failed")) or answer.get("_ansible_parsed") is False
+    return not isinstance(answer, Mapping) or bool(answer.get("failed")) or broke_off(answer)
+
+
+def broke_off(answer: object) -> bool:
+    """Whether the module ended without a result of its own: it was killed, or what it printed was spoiled."""
+    return isinstance(answer, Mapping) and answer.get("_ansible_parsed") is False
 
 
 def host_message(answer: object) -> str:

@@ -131,6 +131,8 @@ class Round:
             self._take(offer, None)
             offer = None
         if answer.failed(first):
+            if self.plan.isolates and not self.link.local and answer.broke_off(first):
+                return self._recover("the run on the host broke off: " + "; ".join(words_of(first)), time.monotonic() - start, ended=True)
             return self._failed_first(result, first)
         if cut:
             self.reasons.append("the host's answer was larger than is believed; what is shown of it is not all")
@@ -266,27 +268,47 @@ class Round:
         why = f"the host is not reached: {printable(str(error), 600)}"
         if not self.plan.isolates or never_started(error) or self.link.local:
             return self._judged({"unreachable": True}, "unknown", why)
-        why = f"the connection was lost during the run: {printable(str(error), 600)}"
-        # The cut comes early in a run; whatever was cut is given back this long after it.
-        pause = max(0.0, self.plan.confirm_within + 2 * GRACE - elapsed)
-        self._say(f"the connection broke during the run; looking again in {pause:.0f} seconds, after the rollback")
-        time.sleep(pause)
+        return self._recover(f"the connection was lost during the run: {printable(str(error), 600)}", elapsed)
+
+    def _recover(self, why: str, elapsed: float, ended: bool = False) -> Result:
+        """The first run gave no word of its own. What it has cut is confirmed over a fresh connection, if it can be.
+
+        `ended`: it is dead for sure, so that what the host says at first is what it will say.
+        """
+        self._say("the run on the host broke off; getting back in over a fresh connection")
+        failed: list[object] = []
+
+        def again() -> object:
+            found = self._attempt(True)
+            if answer.failed(found):
+                failed[:] = [found]
+                if ended:
+                    return None
+                # The first run may be at work still, without anybody to tell.
+                raise AnsibleConnectionFailure("the host is not ready")
+            return found
+
+        # Whoever breaks the connection must not get the network back by it: what was cut is confirmed, if it can be.
+        left = max(self.plan.confirm_within - elapsed, 0.0)
         try:
-            outcome = insist(lambda: self._attempt(True), self.plan.confirm_within, lambda: None)
+            outcome = insist(again, left, lambda: self._say("not confirmed; waiting until the host must have decided"))
             if outcome.answer is None:
+                if failed:
+                    return self._judged({}, "failed", why, "the host is reached again: run again", *words_of(failed[0]))
                 return self._judged({"unreachable": True}, "unknown", why, "it may have been cut off: use its console")
             result, dummy = answer.plain(outcome.answer)
-        except (AnsibleError, AnswerError) as again:
-            return self._judged({}, "unknown", why, printable(str(again), 600))
+        except (AnsibleError, AnswerError) as broken:
+            return self._judged({}, "unknown", why, printable(str(broken), 600))
         if verdict_of.rolled_back(result):
             result["rolled_back"] = True
             return self._judged(
                 result, "failed", why, self._advice("the host took its isolation back, because nobody had confirmed it")
             )
-        said = words_of(outcome.answer) if answer.failed(outcome.answer) else []
-        return self._judged(
-            result, "failed", why, "the first run was cut short; the host is reached again: run again", *said
-        )
+        if verdict_of.confirmed(result):
+            result["changed"] = True
+            kept = "its isolation is confirmed, but nothing else is known of the first run, and its evidence stays on the host: run again"
+            return self._judged(result, "partial", why, kept)
+        return self._judged(result, "failed", why, "the first run was cut short; the host is reached again: run again")
 
     def _fetch(self, offer: answer.Offer) -> None:
         refused = self.evidence.no_room(offer)

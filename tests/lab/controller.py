@@ -6,14 +6,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from .machine import STATE, inside
+from .machine import STATE, inside, run, space
+from .network import address
 
 BIN = Path(sys.executable).parent
 INVENTORY = STATE / "inventory.yml"
@@ -72,6 +75,24 @@ def adhoc(hosts: str, module: str, arguments: str = "", *more: str, timeout: flo
 def playbook(name: str, *more: str, timeout: float = 400) -> Run:
     """`ansible-playbook firebreak.response.NAME`, or a file."""
     return _run("ansible-playbook", (name if "/" in name else f"firebreak.response.{name}", *more), timeout)
+
+
+def login(host: str, seconds: int = 2) -> bool:
+    """Whether the responder can log in: the real ssh, as Ansible calls it. (sshd 9.8 punishes who connects and says nothing.)"""
+    argv = inside("controller", ["ssh", "-F", "none", "-i", str(STATE / "key"), "-o", f"UserKnownHostsFile={STATE}/known_hosts",
+                                 "-o", "BatchMode=yes", "-o", f"ConnectTimeout={seconds}", f"responder@{address(host)}", "true"])
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=seconds + 3, check=False)
+    except subprocess.TimeoutExpired:  # cut off in the middle of it
+        return False
+    return done.returncode == 0
+
+
+def kill_all() -> None:
+    """Kill the controller with all that it has started, as a power cut would; Ansible's workers are in sessions of their own."""
+    for pid in run(["ip", "netns", "pids", space("controller")], check=False).stdout.split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def seen(server: str, since: float, source: str = "", kind: str = "") -> list[dict]:

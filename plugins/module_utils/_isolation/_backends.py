@@ -95,6 +95,10 @@ class Nftables:
         """What our calls made and nothing takes away: nothing."""
         return []
 
+    def knocks(self, _plan: Plan) -> dict[str, object]:
+        """How to read the number of connections that the responder has begun: a command, and a pattern in what it prints."""
+        return {"argv": [self.nft, "list", "chain", "inet", TABLE, "inbound"], "pattern": _nftables.COUNTED}
+
     def back(self, rules: dict[str, str] | None, _tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back `rules`, or no isolation."""
         return [{"argv": [self.nft, "-f", "-"], "stdin": rules[self.nft] if rules else _nftables.REMOVE}]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from .._errors import HostError
@@ -28,8 +29,15 @@ if TYPE_CHECKING:
 # States of TCP in which nothing can be delivered any more, or nothing ever was.
 _NO_FLOW = ("LISTEN", "CLOSE", "TIME_WAIT")
 _FRAMES = "table netdev "
+# Seconds for which a wider way in waits at least: the controller looks once more when the first interval is over.
+_SECOND_INTERVAL = 30
 NOT_HELD = {"unit": "", "persist": False, "watch": False, "owner": False, "why": ""}
 _MAY_DELIVER = ("ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE_WAIT", "LAST_ACK", "CLOSING")
+
+
+def _stands(state: dict[str, object]) -> bool:
+    """Whether an isolation is in force for good: confirmed, or held though nobody could."""
+    return any(bool(state.get(key)) for key in ("confirmed", "held_at", "sabotaged_at"))
 
 
 class Isolation:
@@ -65,6 +73,8 @@ class Isolation:
         self._holder: Holder | None = None
         self._held_anew = False
         self._drifted = False
+        self._mended = False
+        self.rolled_back_at = ""
 
     def _take_engine(self) -> _backends.Engine:
         """The backend; for an isolation in force the one that it was made with. Sets `before`."""
@@ -185,19 +195,20 @@ class Isolation:
         if plan is not None:
             self._trial = Trial(lambda: engine.try_out(self._rules, plan))
 
-    def arm(self, confirm_within: int) -> None:
-        """Write the way back and start the timer that takes it. Does not wait for the timer."""
+    def arm(self, confirm_within: int, on_lost: str = "widen", then: str = "release") -> None:
+        """Write the way back and start the timer that takes it. Does not wait for the timer. `on_lost`, `then`: what it does."""
         if self.plan is None:
             raise ValueError("a plan is needed")
         engine = self._take_engine()
         self.work.make()
         self._alone()
         previous = self.state if self.before and self.state.get("rules") else {}
-        if previous and not previous.get("confirmed"):
+        if previous and not _stands(previous):
             held = previous.get("previous")
             previous = held if isinstance(held, dict) else {}
         tables = self.state.get("tables") if self.before else None
         known = tables if isinstance(tables, dict) else engine.tables()
+        self.rolled_back_at = str(self.state.get("rolled_back_at") or "")
         self._rollback = Rollback(self.work, self.root)
         old = self.state
         session = self.plan.session
@@ -207,6 +218,8 @@ class Isolation:
             "armed_at": round(time.time(), 3), "confirm_within": confirm_within,
             "frames": self._frames, "back": self._way_back(previous, known), "previous": previous or None,
             "others": self.state.get("others") if self.before else None,
+            "on_lost": on_lost, "then": then, "second_interval": max(confirm_within, _SECOND_INTERVAL),
+            "knocks": engine.knocks(self.plan), "wide": self._wider() if on_lost == "widen" else None,
         }
         self.work.update(isolation=self.state, rolled_back_at=None)
         self._rollback.start(confirm_within)
@@ -279,6 +292,14 @@ class Isolation:
 
         return _undo.perform(steps if isinstance(steps, list) else [])
 
+    def _wider(self) -> dict[str, object] | None:
+        """The isolation with a wider way in, and the commands that make it so; None where it would be the same."""
+        engine, plan = self._take_engine(), self.plan.widened() if self.plan is not None else None
+        if plan is None:
+            return None
+        rules, frames = engine.rules(plan, self.work.case, fresh=True), engine.layer2.text(plan)
+        return {"plan": plan.as_dict(), "rules": rules, "frames": frames, "steps": [*engine.back(rules, {}), *engine.layer2.back(frames)]}
+
     def flows(self, sockets: list[Socket]) -> list[Socket]:
         """The sockets with a peer that the plan forbids. What stays on the host and the management session are none."""
         plan = self.plan
@@ -347,6 +368,7 @@ class Isolation:
                 "peer": session.peer_address if session is not None else "",
                 "source": session.source if session is not None else "none",
             },
+            "widened": bool(self.state.get("widened_at")),
             "hold": self.holder.report(self._held_anew) if self.held or self._holder is not None else NOT_HELD,
             "confirmed": True if self.state.get("confirmed") else None,
         }
@@ -367,6 +389,9 @@ class Isolation:
             how = "no network peer: the connection does not pass the rules"
         elif (session.peer_address, session.peer_port) == (first.get("peer_address"), first.get("peer_port")):
             return {"confirmed": False, "rolled_back": False, "how": "the connection is the same as at apply, which proves nothing"}
+        if not self._in_force() and not self._admits(session):
+            return {"confirmed": False, "rolled_back": False,
+                    "how": "the rules in the kernel are not those that were meant, so the connection proves nothing"}
         self._alone()
         token, kind = str(self.state.get("token", "")), str(self.state.get("timer", ""))
         if not disarm(self.work, token, kind, self.state.get("handle"), self.root):
@@ -378,6 +403,26 @@ class Isolation:
             self.state["others"] = _others.read()
         self.work.update(isolation=self.state)
         return {"confirmed": True, "rolled_back": False, "how": how}
+
+    def _in_force(self) -> bool:
+        """Whether the rules for packets are those that are meant; for frames, interfaces may have come or gone."""
+        return bool(self.before) and self.before.partition(_FRAMES)[0] == self.after.partition(_FRAMES)[0]
+
+    def _admits(self, session: Session) -> bool:
+        """Whether the plan's own management path holds a session, so that its rules cannot lock it out."""
+        plan = self.plan
+        return plan is not None and (session.source == "none" or (
+            session.server_port in plan.ports and any(ip_address(session.peer_address) in network for network in plan.management)))
+
+    def mend(self) -> None:
+        """After the confirmation: rules that were never loaded whole, or that somebody took away since, are loaded again."""
+        if self._in_force():
+            return
+        engine = self._take_engine()
+        engine.load(engine.rules(self.plan, self.work.case) if self.plan is not None else self._rules)
+        engine.layer2.load(self._frames)
+        self._just_read = False
+        self._mended = True
 
     def hold(self, persist: bool, watch: bool) -> None:
         """Hold a confirmed isolation over a reboot and against others, as is wanted; sets `changed` where it was not held like this."""
@@ -392,6 +437,13 @@ class Isolation:
     def drift(self) -> list[dict[str, str]]:
         """What others did to the rules since they were confirmed: put back by the unit, or found just now."""
         found = self.holder.drift() if self.held else []
+        if self.state.get("sabotaged_at"):
+            found.append({"at": str(self.state["sabotaged_at"]),
+                          "what": "access sabotaged: connections of the responder arrived and nobody got in; the host stayed isolated"})
+        if self.rolled_back_at:
+            found.append({"at": self.rolled_back_at, "what": "the isolation before this one was taken back: nobody had confirmed it"})
+        if self._mended:
+            found.append({"at": "", "what": "the rules were not whole when the isolation was confirmed, and were loaded again"})
         if self._drifted:
             found.append({"at": "", "what": "the rules had been changed or removed before this run"})
         return found

@@ -80,6 +80,7 @@ list() {
 }
 """
 _FRAMES = """\
+left=" $(cat left) " devices=''
 fill() { sed -e "s/\\"@ETHERNET@\\"/${e#, }/" -e "s/\\"@BARE@\\"/${b#, }/" $without "$1"; }
 frames() {
   e='' b='' without=''
@@ -114,11 +115,12 @@ if full; then list >seen; else
   load
   say 'the rules could not be loaded as they were; nothing but the management path is open'
 fi
+@FRAMES@ >/dev/null
 """
 # What it prints goes to nft, whose table stands as long as both live; an empty line shows whether nft does.
 _LOOP = """\
 hold() {
-  left=" $(cat left) " devices='' told=''
+  told=''
   @FIRST@
   while echo; do
     @FRAMES@
@@ -150,9 +152,8 @@ def scripts(
         "FIRST": 'echo "include \\"$PWD/held.rules\\""' if nft is not None else ":", "FRAMES": "frames" if frames else ":",
         "KEEPER": nft + " -i" if nft is not None else "cat",
     }
-    head = _HEAD + (_NFT if by_nft else _IPTABLES)
-    loading = head + _ONCE
-    holding = head + (_FRAMES if frames else "") + _LOOP if watch else ""
+    head = _HEAD + (_NFT if by_nft else _IPTABLES) + (_FRAMES if frames else "")
+    loading, holding = head + _ONCE, head + _LOOP if watch else ""
     for word, meant in values.items():
         loading, holding = loading.replace("@{0}@".format(word), meant), holding.replace("@{0}@".format(word), meant)
     return loading, holding

@@ -35,6 +35,8 @@ _CASE = re.compile(r'--comment "?case ([A-Za-z0-9._-]{1,64})"?')
 _WOULD = "would be cut"
 _COUNTER = re.compile(r'^\[(\d+):\d+\] -A FIREBREAK-(\w+) .*--comment "{0}"'.format(_WOULD), re.MULTILINE)
 _ANSWER = " ! --tcp-flags SYN,ACK SYN"
+# How many packets the rule that counts the responder's connections has seen, in the output of iptables-save -c.
+COUNTED = r"^\[(\d+):\d+\] -A FIREBREAK-INPUT .*--tcp-flags SYN,ACK SYN$"
 
 
 def _rules(plan: Plan, family: int) -> tuple[list[str], list[str]]:
@@ -78,17 +80,23 @@ def chains(plan: Plan, case: str, family: int) -> dict[str, list[str]]:
     """The rules of each of our chains, without the "-A CHAIN"."""
     rules_in, rules_out = _rules(plan, family)
     passing_in, passing_out = [[rule + " -j RETURN" for rule in rules] for rules in (rules_in, rules_out)]
+    peer = plan.session.peer_address
+    knocks = ["-s {0} -p tcp --dport {1} --tcp-flags SYN,ACK SYN".format(peer, port)
+              for port in plan.ports if peer and (":" in peer) == (family == 6)]
     guard = ["-o lo -p tcp --dport {0} --tcp-flags SYN,ACK SYN -j REJECT --reject-with tcp-reset".format(port) for port in plan.guarded]
     mine = '-i lo -m comment --comment "case {0}" -j RETURN'.format(case)
     if plan.mode == OBSERVE:
         seen = {chain: ['-m comment --comment "{0}"'.format(_WOULD),
                         '-m limit --limit {0}/sec -j LOG --log-prefix "firebreak observe {1}: "'.format(LOGGED, direction)]
                 for chain, direction in DIRECTIONS}
-        return {"FIREBREAK-INPUT": [mine, *passing_in, *seen["input"]], "FIREBREAK-FORWARD": seen["forward"],
+        return {"FIREBREAK-INPUT": [mine, *knocks, *passing_in, *seen["input"]], "FIREBREAK-FORWARD": seen["forward"],
                 "FIREBREAK-OUTPUT": ["-o lo -j RETURN", *passing_out, *seen["output"]], "FIREBREAK-LEAVING": []}
+    if family == 4:
+        # As in _nftables: what iptables-nft matches as a port of a later fragment is its data.
+        passing_out.insert(0, "-f -j DROP")
     refusal = "icmp-admin-prohibited" if family == 4 else "icmp6-adm-prohibited"
     return {
-        "FIREBREAK-INPUT": [mine] if plan.mode == EGRESS else [mine, *passing_in, "-j DROP"],
+        "FIREBREAK-INPUT": [mine, *knocks] + ([] if plan.mode == EGRESS else [*passing_in, "-j DROP"]),
         "FIREBREAK-FORWARD": ["-j DROP"],
         "FIREBREAK-OUTPUT": [
             *guard, "-o lo -j RETURN", *passing_out, "-p tcp -j REJECT --reject-with tcp-reset",
@@ -169,6 +177,17 @@ def unhook() -> list[list[str]]:
     for table, builtin, chain in HOOKS:
         calls += [["-t", table, "-D", builtin, "-j", chain], ["-t", table, "-F", chain], ["-t", table, "-X", chain]]
     return calls
+
+
+def unhook_at_once() -> str:
+    """The same for iptables-restore, a transaction a table, which is refused where something is not as we made it."""
+    lines = []
+    for table in dict.fromkeys(hook[0] for hook in HOOKS):
+        lines.append("*" + table)
+        for _table, builtin, chain in [hook for hook in HOOKS if hook[0] == table]:
+            lines += ["-D {0} -j {1}".format(builtin, chain), "-F " + chain, "-X " + chain]
+        lines.append("COMMIT")
+    return "\n".join(lines) + "\n"
 
 
 def holder(listing: str) -> str | None:

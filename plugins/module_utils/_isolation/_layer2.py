@@ -92,9 +92,16 @@ def programs(links: list[dict[str, object]], qdiscs: list[dict[str, object]]) ->
     return sorted(set(found))
 
 
-def _typed(rules: tuple[str, ...]) -> list[str]:
-    """The rules bound to the frame's own type, which a packet socket can write otherwise than the kernel's note of it."""
-    return ["ether type {0} {1}".format("ip6" if rule.startswith(("ip6 ", "icmpv6 ")) else "ip", rule) for rule in rules]
+def _bound(rules: tuple[str, ...], ethernet: bool) -> list[str]:
+    """The rules bound to the version that the packet itself names, and to the frame's own type where there is one.
+
+    A packet socket can write both otherwise than the kernel's note of the type, and IPv6 with an allowed IPv4 address in its bytes.
+    """
+    bound = []
+    for rule in rules:
+        ip, version = ("ip6", 6) if rule.startswith(("ip6 ", "icmpv6 ")) else ("ip", 4)
+        bound.append("{0}{1} version {2} {3}".format("ether type {0} ".format(ip) if ethernet else "", ip, version, rule))
+    return bound
 
 
 def render(plan: Plan, devices: Devices) -> str:
@@ -114,7 +121,8 @@ def render(plan: Plan, devices: Devices) -> str:
                     "\tchain {0}_{1} {{".format(hook, kind),
                     "\t\ttype filter hook {0} devices = {{ {1} }} priority {2}; policy drop;".format(
                         hook, ", ".join('"{0}"'.format(name) for name in names), priority)]
-                lines += ["\t\t" + rule for rule in (["ether type arp accept", *_typed(rules)] if kind == "ethernet" else rules)]
+                neighbours = ["ether type arp accept"] if kind == "ethernet" else []
+                lines += ["\t\t" + rule for rule in [*neighbours, *_bound(rules, kind == "ethernet")]]
                 lines.append("\t}")
     return "\n".join(lines) + "\n}\n"
 

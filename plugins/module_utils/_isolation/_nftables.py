@@ -25,7 +25,8 @@ _ANSWER = "tcp flags & (syn|ack) != syn"
 # RFC 4861: 133 to 136 come and go with hop limit 255 only, which no router lets through. RFC 3810: 143, 131, 132
 # are reports. To the link or to those who may talk with us, for a raw socket could send them anywhere.
 NEIGHBOURS_IN = (
-    "ip6 hoplimit 255 ip6 saddr { ::, fe80::/10 } icmpv6 type { 134, 135, 136 } accept",
+    "ip6 hoplimit 255 ip6 saddr fe80::/10 icmpv6 type { 134, 135, 136 } accept",
+    "ip6 hoplimit 255 ip6 saddr :: icmpv6 type 135 accept",
     "ip6 hoplimit 255 ip6 saddr @peers_6 icmpv6 type { 135, 136 } accept",
     "ip6 hoplimit 1 ip6 saddr fe80::/10 icmpv6 type 130 accept",
 )
@@ -34,8 +35,13 @@ NEIGHBOURS_OUT = (
     "ip6 hoplimit 255 ip6 daddr @peers_6 icmpv6 type { 135, 136 } accept",
     "ip6 hoplimit 1 ip6 daddr ff02::/16 icmpv6 type { 131, 132, 143 } accept",
 )
+# How many packets a rule with a counter has seen, in the listing of a chain.
+COUNTED = r"counter packets (\d+)"
 # Without them path MTU discovery fails and the responder's stream stalls.
 TOO_BIG = ("icmp type 3 icmp code 4 accept", "icmpv6 type 2 accept")
+# An IPv4 fragment that is not the first has no ports, yet nft (seen on Linux 6.18) reads them out of its data. Only raw sockets bring
+# such ones to our chains: what is too long is cut up after them.
+_LATER_FRAGMENT = "ip frag-off & 8191 != 0 return"
 # Of what would be cut, in each direction: all packets are counted, so many of them logged.
 LOGGED = 5  # a second
 DIRECTIONS = (("input", "inbound"), ("forward", "forwarded"), ("output", "outbound"))
@@ -93,14 +99,19 @@ def render(plan: Plan, case: str) -> str:
         more_in, more_out = _pair(name, protocol, port, direction, families)
         rules_in += more_in
         rules_out += more_out
+    session = plan.session
+    # Counts the connections that the responder begins; whether they come to anything is another question (_undo.py).
+    peer = "ip6" if ":" in session.peer_address else "ip"
+    knocks = ["{0} saddr {1} tcp dport {2} tcp flags & (syn|ack) == syn counter".format(peer, session.peer_address, port)
+              for port in plan.ports if session.peer_address]
     guard = ['oif "lo" tcp dport {0} tcp flags & (syn|ack) == syn reject with tcp reset'.format(port) for port in plan.guarded]
     seen = {chain: ("counter", 'limit rate {0}/second log prefix "firebreak observe {1}: "'.format(LOGGED, direction))
             for chain, direction in DIRECTIONS}
     chains: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         # Says on the host itself whose isolation this is.
         ("case." + case, "", ()),
-        ("inbound", "", (*rules_in, *NEIGHBOURS_IN, *TOO_BIG)),
-        ("outbound", "", (*rules_out, *NEIGHBOURS_OUT)),
+        ("inbound", "", (*knocks, *rules_in, *NEIGHBOURS_IN, *TOO_BIG)),
+        ("outbound", "", (_LATER_FRAGMENT, *rules_out, *NEIGHBOURS_OUT)),
         # Sources alone, before defragmentation, raw and any rewriting: nobody's chain comes earlier.
         ("prerouting", "prerouting priority -2147483648; policy drop", (
             'iif "lo" accept', "ip saddr @peers_4 accept", "ip6 saddr @peers_6 accept", *NEIGHBOURS_IN, *TOO_BIG)),
@@ -112,7 +123,8 @@ def render(plan: Plan, case: str) -> str:
         ("postrouting", "postrouting priority 2147483647; policy drop", ('oif "lo" accept', "jump outbound")),
     )
     if plan.mode == EGRESS:
-        chains = tuple(chain for chain in chains if chain[0] not in ("inbound", "prerouting", "input"))
+        counting = {"inbound": ("inbound", "", tuple(knocks)), "input": ("input", "input priority -310; policy accept", ("jump inbound",))}
+        chains = tuple(counting.get(chain[0], chain) for chain in chains if chain[0] != "prerouting")
     elif plan.mode == OBSERVE:
         chains = (
             *chains[:3],

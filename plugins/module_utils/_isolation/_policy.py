@@ -21,6 +21,7 @@ _FORM = 'must be "ADDRESS[/PREFIX] PORT/tcp|udp [in]" or "ADDRESS[/PREFIX] icmp 
 _SSH = 22
 # What is held back: everything that is not allowed; what leaves; nothing, but it is counted and logged.
 FULL, EGRESS, OBSERVE = MODES = ("full", "egress", "observe")
+_LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 # Connection plugins that reach the host without a network, so that none is missed where no session is found.
 LOCAL_TRANSPORTS = ("local", "ansible.builtin.local")
 
@@ -99,6 +100,14 @@ class Plan:
         self.allow = sorted(set(allow), key=lambda entry: (entry.network.version, entry[0], *map(str, entry[1:])))
         self.session = session
 
+    def widened(self) -> Plan | None:
+        """The plan with the live peer too, where a list of management systems took his place; None where he is in it."""
+        peer = self.session.peer_address
+        if not peer or not self.ports:
+            return None
+        management = collapse([*self.management, parse_network("management", peer)])
+        return None if management == self.management else Plan(management, self.ports, self.allow, self.session, self.mode)
+
     def groups(self) -> dict[tuple[str, int | None, str], list[Network]]:
         """The networks of each (protocol, port, direction), merged, in a fixed order."""
         grouped: dict[tuple[str, int | None, str], list[Network]] = {}
@@ -117,7 +126,8 @@ class Plan:
         None where the way in leads over the host itself (a tunnel, a jump through its own sshd).
         """
         session = self.session
-        local = any(network.is_loopback for network in self.management) or session.peer_address == session.server_address
+        to_itself = session.source != "none" and session.peer_address == session.server_address
+        local = to_itself or any(network.overlaps(own) for network in self.management for own in _LOOPBACK)
         return [] if local else self.ports
 
     def is_session(self, socket: Socket) -> bool:

@@ -141,20 +141,26 @@ def _leave_group(root: str) -> None:
 
 
 def disarm(work: Workdir, token: str, kind: str, handle: object, root: str = "/") -> bool:
-    """Decide against the rollback. False where it has fired already. The timer itself is then ended."""
+    """Decide against the rollback. False where it has given the network back already. What waits is then ended."""
     fired = False
-    try:
-        os.rename(work.file("armed-" + token), work.file("confirmed-" + token))
-        os.unlink(work.file("confirmed-" + token))
-    except FileNotFoundError:
+    for mark in ("armed-", "open-"):  # the way back may have made access wider, and wait again
+        try:
+            os.rename(work.file(mark + token), work.file("confirmed-" + token))
+            os.unlink(work.file("confirmed-" + token))
+            break
+        except FileNotFoundError:
+            continue
+    else:
         fired = os.path.exists(work.file("undone-" + token))
+    if fired:
+        return False
     if kind == "systemd timer":
         systemctl = find("systemctl", root)
-        if systemctl is not None and not fired:
+        if systemctl is not None:
             from ._commands import run
 
-            run([systemctl, "stop", "{0}.timer".format(handle)])
-    elif isinstance(handle, list) and len(handle) == 2 and not fired:
+            run([systemctl, "stop", "{0}.timer".format(handle), "{0}.service".format(handle)])
+    elif isinstance(handle, list) and len(handle) == 2:
         from . import _undo
 
         try:
@@ -162,7 +168,7 @@ def disarm(work: Workdir, token: str, kind: str, handle: object, root: str = "/"
                 os.kill(int(handle[0]), signal.SIGTERM)
         except ProcessLookupError:
             pass
-    return not fired
+    return True
 
 
 def sweep(work: Workdir) -> None:
@@ -172,5 +178,5 @@ def sweep(work: Workdir) -> None:
     except FileNotFoundError:
         return
     for name in names:
-        if name == "undo.py" or name.startswith(("armed-", "undone-", "confirmed-")):
+        if name == "undo.py" or name.startswith(("armed-", "open-", "undone-", "confirmed-")):
             os.unlink(work.file(name))

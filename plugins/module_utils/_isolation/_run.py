@@ -102,7 +102,7 @@ def _isolate(
         isolation.destroy(flows)
         hold(isolation, params)
         return {**judged(isolation, described, diff), **told(risks)}
-    isolation.arm(int(str(params["confirm_within"])))
+    arm(isolation, params)
     isolation.cut()
     isolation.settle()
     after = read_sockets()
@@ -153,6 +153,14 @@ def _observed(isolation: Isolation, result: dict[str, object]) -> dict[str, obje
     return result
 
 
+def arm(isolation: Isolation, params: Mapping[str, object]) -> None:
+    """Arm the way back as the options say."""
+    lost, then = str(params["on_management_lost"]), str(params["then"])
+    if isolation.observes:  # nothing is cut, so there is nothing to widen or to keep
+        lost = then = "release"
+    isolation.arm(int(str(params["confirm_within"])), lost, then)
+
+
 def hold(isolation: Isolation, params: Mapping[str, object]) -> None:
     """Have a confirmed isolation held as the options say; where nothing is cut, there is nothing to hold."""
     cuts = not isolation.observes
@@ -170,8 +178,10 @@ def finish(
     isolation = Isolation(work, from_dict(plan, session))
     isolation.inspect_again()
     confirmation = isolation.confirm(session)
-    hold(isolation, params)
     isolation.changed = False
+    if confirmation["confirmed"]:
+        isolation.mend()
+    hold(isolation, params)
     if confirmation["confirmed"] and confirmation["how"] != "confirmed before":
         tell(work.case, "isolation confirmed, " + str(confirmation["how"]))
     return judged(isolation, [], diff, confirmation, sockets)
@@ -215,6 +225,9 @@ def judge(proof: Mapping[str, object], rolled_back: bool) -> tuple[str, list[str
     if isinstance(frames, dict) and frames["programs"]:
         reasons.append("XDP or tc programs are at {0} places, which can send frames past the rules; proof.layer2.programs names them".format(
             len(frames["programs"])))
+    if proof["widened"]:
+        reasons.append("management does not hold the address by which the controller reaches the host, so SSH was opened to that one too: "
+                       "correct the list and run again")
     held = proof["hold"]
     if isinstance(held, dict) and held["why"] not in ("", NO_SYSTEMD):
         reasons.append("{0}, so the isolation is not held as it was asked for".format(held["why"]))

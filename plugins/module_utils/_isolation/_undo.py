@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Undo an isolation that nobody confirmed. Runs alone on the host, after the module is gone: `undo.py TOKEN`.
+"""Deal with an isolation that nobody confirmed. Runs alone on the host, after the module is gone: `undo.py TOKEN`.
 
 It imports nothing of ours and uses no shell. Beside it lie state.json, which holds the commands, and the file `armed-TOKEN`.
-Who renames that file decides: the confirmation and the undo never both happen.
+Who renames that file decides: the confirmation and the undo never both happen. In between it may be called `open-TOKEN`: the
+way in was made wider, or somebody keeps the responder out, and a confirmation is still taken.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ import os
 import signal
 import sys
 import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
@@ -51,11 +56,17 @@ def empty(argv: list[str], chain: str) -> bool:
 
 
 def perform(steps: list[dict[str, object]]) -> int:
-    """Run the commands of the way back; how many failed that should not have."""
+    """Run the commands of the way back; how many failed that should not have.
+
+    One that succeeds makes the next `spares` ones needless.
+    """
     import subprocess
 
-    failed = 0
+    failed = spared = 0
     for step in steps:
+        if spared:
+            spared -= 1
+            continue
         check = step.get("if_empty")
         if isinstance(check, list) and not empty(check, str(step.get("chain", ""))):
             continue
@@ -71,6 +82,8 @@ def perform(steps: list[dict[str, object]]) -> int:
             bad = True
         if bad and not step.get("may_fail"):
             failed += 1
+        elif not bad:
+            spared = int(str(step.get("spares", 0)))
     return failed
 
 
@@ -87,45 +100,142 @@ def thaw(frozen: object) -> int:
     return count
 
 
-def undo(folder: str, token: str) -> bool:
-    """Take the isolation back, unless it was confirmed first. Whether it did."""
+def knocks(how: object) -> int:
+    """How many connections the responder began since the rules were loaded, as the kernel has counted; 0 where it cannot be told."""
+    import re
+    import subprocess
+
+    if not isinstance(how, dict) or not isinstance(how.get("argv"), list):
+        return 0
     try:
-        os.rename(os.path.join(folder, "armed-" + token), os.path.join(folder, "undone-" + token))
-    except OSError:
-        return False
+        done = subprocess.run(
+            how["argv"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_ENVIRONMENT, timeout=20,
+            check=False)
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return sum(int(count) for count in re.findall(str(how["pattern"]), done.stdout.decode("utf-8", "replace"), re.MULTILINE))
+
+
+def _load(path: str) -> dict[str, object]:
     import json
 
-    path = os.path.join(folder, "state.json")
     with open(path, encoding="ascii") as handle:
         state = json.load(handle)
-    isolation = state.get("isolation", {})
-    failed = perform(isolation.get("back", []))
-    if failed:  # the lock may have been held by somebody
-        time.sleep(1)
-        failed = perform(isolation.get("back", []))
-    thawed = 0
-    if not state.get("run", {}).get("done", True):
-        thawed = thaw(state.get("frozen"))
-    with open(path, encoding="ascii") as handle:  # a run that still lives may have written meanwhile
-        state = json.load(handle)
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    state["rolled_back_at"] = at
+    return state if isinstance(state, dict) else {}
+
+
+def _note(path: str, isolation: dict[str, object], **more: object) -> None:
+    """Write down what was done; a run that still lives may have written meanwhile, so the file is read again."""
+    import json
+
+    state = _load(path)
+    state.update(more)
     if isinstance(state.get("isolation"), dict):
-        state["isolation"].update(rolled_back_at=at, rollback_failed=failed)
+        state["isolation"].update(isolation)  # type: ignore[attr-defined]
     with open(path + ".undo", "w", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as handle:
         json.dump(state, handle)
         handle.flush()
         os.fsync(handle.fileno())
     os.replace(path + ".undo", path)
-    tell(os.path.basename(folder), "isolation rolled back: nobody confirmed it over a fresh connection"
-         + ("; {0} commands failed".format(failed) if failed else "")
-         + ("; {0} processes thawed".format(thawed) if thawed else ""))
-    return True
+
+
+def _twice(steps: object) -> int:
+    """Run commands, and once more where one failed: the lock may have been held by somebody."""
+    if not isinstance(steps, list):
+        return 0
+    failed = perform(steps)
+    if failed:
+        time.sleep(1)
+        failed = perform(steps)
+    return failed
+
+
+class Undo:
+    """What happens when nobody has confirmed in time: wider, then released or held."""
+
+    def __init__(self, folder: str, token: str) -> None:
+        self.folder = folder
+        self.token = token
+        self.path = os.path.join(folder, "state.json")
+
+    def decide(self, now: str, then: str) -> bool:
+        """Take the next step unless it was confirmed first."""
+        try:
+            os.rename(os.path.join(self.folder, now + "-" + self.token), os.path.join(self.folder, then + "-" + self.token))
+        except OSError:
+            return False
+        return True
+
+    def say(self, message: str) -> None:
+        """To the host's log, with the case."""
+        tell(os.path.basename(self.folder), message)
+
+    def thaw(self, state: dict[str, object]) -> str:
+        """Thaw what a run stopped that has not ended; how many, as the end of a sentence."""
+        run = state.get("run")
+        count = 0 if not isinstance(run, dict) or run.get("done", True) else thaw(state.get("frozen"))
+        return "; {0} processes thawed".format(count) if count else ""
+
+    def go(self, sleep: Callable[[float], None]) -> str:
+        """The word for what it came to: "confirmed", "released", "held" or "sabotaged"."""
+        if not self.decide("armed", "open"):
+            return "confirmed"
+        state = _load(self.path)
+        isolation = state.get("isolation")
+        isolation = isolation if isinstance(isolation, dict) else {}
+        if isolation.get("on_lost") == "release":
+            return self.release(state, isolation)
+        if knocks(isolation.get("knocks")):
+            return self.sabotaged(state)
+        wide = isolation.get("wide")
+        if isinstance(wide, dict):
+            failed = _twice(wide.get("steps"))
+            # From now on these are the rules that are meant.
+            _note(self.path, {**{key: wide.get(key) for key in ("plan", "rules", "frames")}, "listing": None, "widened_at": _now()})
+            self.say("nobody confirmed the isolation: SSH is open to the address that began it too, the rest stays cut"
+                     + _failures(failed) + self.thaw(state))
+            sleep(float(str(isolation.get("second_interval", 30))))
+            state = _load(self.path)
+            if not os.path.exists(os.path.join(self.folder, "open-" + self.token)):
+                return "confirmed"
+            if knocks(isolation.get("knocks")):
+                return self.sabotaged(state)
+        if isolation.get("then") == "hold":
+            _note(self.path, {"held_at": _now()})
+            self.say("nobody confirmed the isolation: it stays, as was asked for" + self.thaw(state))
+            return "held"
+        return self.release(state, isolation)
+
+    def sabotaged(self, state: dict[str, object]) -> str:
+        """The responder's packets arrive and he does not get in: nothing that the network could mend."""
+        _note(self.path, {"sabotaged_at": _now()})
+        self.say("nobody confirmed the isolation though connections of the responder arrived: access sabotaged, the host stays isolated"
+                 + self.thaw(state))
+        return "sabotaged"
+
+    def release(self, state: dict[str, object], isolation: dict[str, object]) -> str:
+        """Give the network back as it was."""
+        if not self.decide("open", "undone"):
+            return "confirmed"
+        failed = _twice(isolation.get("back", []))
+        thawed = self.thaw(state)
+        at = _now()
+        _note(self.path, {"rolled_back_at": at, "rollback_failed": failed}, rolled_back_at=at)
+        self.say("isolation rolled back: nobody confirmed it over a fresh connection" + _failures(failed) + thawed)
+        return "released"
+
+
+def _failures(failed: int) -> str:
+    return "; {0} commands failed".format(failed) if failed else ""
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def main() -> None:
-    """Undo what lies beside this file."""
-    undo(os.path.dirname(os.path.abspath(__file__)), sys.argv[1])
+    """Deal with the isolation beside this file."""
+    Undo(os.path.dirname(os.path.abspath(__file__)), sys.argv[1]).go(time.sleep)
 
 
 if __name__ == "__main__":

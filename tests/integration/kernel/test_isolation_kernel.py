@@ -305,6 +305,19 @@ def counted(save: str) -> list[str]:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_release_takes_away_what_is_left_where_somebody_has_removed_a_part(net, backend):
+    before = net.ruleset()
+    net.act("apply", backend=backend, allow=[])
+    if backend == "iptables":
+        net.run(net.host, "iptables", "-D", "INPUT", "-j", "FIREBREAK-INPUT")
+        net.run(net.host, "ip6tables", "-t", "mangle", "-F", "POSTROUTING")
+    else:
+        net.run(net.host, "nft", "delete table netdev firebreak")
+    assert net.act("release", backend=backend)["changed"]
+    assert net.ruleset() == before
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_an_interface_that_comes_later_is_covered_by_the_next_run(net, backend):
     before = net.ruleset()
     first = net.act("apply", backend=backend, allow=[])["proof"]["layer2"]

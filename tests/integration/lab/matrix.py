@@ -26,10 +26,10 @@ def cells() -> list[tuple[str, str]]:
 
 
 def write(name: str, rows: list[dict[str, object]]) -> None:
-    """Put the cases into `matrix-NAME.json`: {case, release, backend, expected, got, holds}; those of other cells stay."""
+    """Put the cases into `matrix-NAME.json`: {case, release, backend, expected, got, holds}; the same cases of an earlier run go."""
     path = OUTPUT / f"matrix-{name}.json"
-    done = {(row["release"], row["backend"]) for row in rows}
+    done = {(row["case"], row["release"], row["backend"]) for row in rows}
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    every = [row for row in kept if (row["release"], row["backend"]) not in done] + rows
+    every = [row for row in kept if (row["case"], row["release"], row["backend"]) not in done] + rows
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(every, indent=1) + "\n", encoding="utf-8")

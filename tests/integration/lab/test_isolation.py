@@ -79,13 +79,25 @@ def test_check_mode_changes_nothing_and_names_the_flows(host):
 def test_wrong_management_list_gives_access_back_by_itself(host):
     before = rules(host)
     began = time.monotonic()
-    run = adhoc(host, "isolation", "case=WRONG management=192.0.2.77 confirm_within=8")
+    run = adhoc(host, "isolation", "case=WRONG management=192.0.2.77 confirm_within=8 on_management_lost=release")
     result = run.of(host)
     assert run.status != 0
     assert (result["verdict"], result["rolled_back"]) == ("failed", True)
     assert time.monotonic() - began < 60
     assert rules(host) == before
     assert hosts.answers("controller", network.address(host), 22)
+
+
+def test_wrong_management_list_keeps_the_attacker_out_and_says_so(host):
+    before = rules(host)
+    run = adhoc(host, "isolation", "case=WIDER management=192.0.2.77 confirm_within=6")
+    result = run.of(host)
+    assert run.status != 0
+    assert (result["verdict"], result["proof"]["confirmed"], result["proof"]["widened"]) == ("partial", True, True), result
+    assert "management" in " ".join(result["reasons"])
+    assert not hosts.answers(host, network.C2, 8443, 1) and hosts.answers("controller", network.address(host), 22)
+    assert adhoc(host, "isolation", "case=WIDER state=released").of(host)["verdict"] == "released"
+    assert rules(host) == before
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [

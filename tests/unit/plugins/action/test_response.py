@@ -107,9 +107,16 @@ def test_a_host_that_is_never_reached_is_unknown_at_once(site):
     assert site.ledger()[1]["outcome"]["verdict"] == "unknown"
 
 
-def test_a_connection_that_breaks_during_the_run_is_looked_after_when_the_rollback_has_fired(site):
+def test_whoever_breaks_the_connection_does_not_get_the_network_back_by_it(site):
+    busy = {"failed": True, "msg": "another Firebreak run is at work on this host", "reasons": ["another Firebreak run is at work on this host"]}
+    result = site.run(contain, Host([BROKEN], [UNREACHED, busy, accepted()]))
+    assert (result["verdict"], result["failed"], result["changed"]) == ("partial", True, True)
+    assert site.clock.now < 60 and "confirmed" in " ".join(result["reasons"])
+
+
+def test_a_connection_that_breaks_during_the_run_is_looked_after_until_the_host_has_decided(site):
     back = accepted(None, verdict="failed", rolled_back=True)
-    result = site.run(contain, Host([BROKEN], [back]))
+    result = site.run(contain, Host([BROKEN], [lambda arguments: back if site.clock.now >= 60 else UNREACHED]))
     assert (result["verdict"], result["rolled_back"], result["failed"]) == ("failed", True, True)
     assert site.clock.now >= 60 and "management" in " ".join(result["reasons"])
 

@@ -53,6 +53,7 @@ def test_rules_for_frames_know_no_ports_and_end_with_a_drop():
     ethernet = text[text.index("chain egress_ethernet"):text.index("chain ingress_ethernet")]
     # Without the frame's own type, a packet socket could write any other than what it tells the kernel.
     assert all("ether type" in line for line in ethernet.splitlines() if "accept" in line)
+    assert all(" version " in line for line in text.splitlines() if "accept" in line and "arp" not in line)
     assert "arp" not in text[text.index("chain egress_bare"):]
     assert _layer2.render(PLAN, _layer2.Devices([], [], {"ib0": "why"})) == ""
 

@@ -44,6 +44,30 @@ def test_a_way_in_over_the_host_itself_stays_open():
     tunnel = make_plan(SSH._replace(peer_address="127.0.0.1"), [], [], [], "ssh")
     assert tunnel.guarded == [] and "oif \"lo\" tcp dport" not in _nftables.render(tunnel, "INC-1")
     assert make_plan(SSH._replace(peer_address=SSH.server_address), [], [], [], "ssh").guarded == []
+    assert make_plan(SSH._replace(peer_address="127.0.0.1"), [], [], ["0.0.0.0/1"], "ssh").guarded == []  # merged into one network
+
+
+def test_without_a_session_the_places_of_sshd_are_guarded_for_those_who_may_come():
+    nobody = SSH._replace(peer_address="", server_address="", server_port=0, source="none")
+    assert make_plan(nobody, [], [], ["10.0.0.0/24"], "local").guarded == [22]
+    assert make_plan(nobody, [], [], [], "local").guarded == []
+
+
+def test_a_later_fragment_has_no_ports():
+    text = _nftables.render(plan("10.0.0.5 443/tcp"), "INC-1")
+    assert "chain outbound {\n\t\tip frag-off & 8191 != 0 return\n" in text
+    assert "-A FIREBREAK-LEAVING -f -j DROP\n" in _iptables.render(plan(), "INC-1", 4, "")
+    assert " -f " not in _iptables.render(plan(), "INC-1", 6, "")  # there a fragment is a protocol of its own
+
+
+def test_the_way_back_at_once_is_the_way_back_by_single_calls():
+    table, at_once = "", []
+    for line in _iptables.unhook_at_once().splitlines():
+        if line.startswith("*"):
+            table = line[1:]
+        elif line != "COMMIT":
+            at_once.append(["-t", table, *line.split()])
+    assert at_once == _iptables.unhook()
 
 
 def test_nobody_rewrites_before_or_after_us():
@@ -73,7 +97,7 @@ def test_rules_of_others_are_not_ours():
 def proof(**values: object) -> dict[str, object]:
     return {"ruleset": True, "flows_remaining": 0, "probe": {"holds": True}, "confirmed": True,
             "layer2": {"cover": "egress-hook", "why": "", "devices": ["eth0"], "open": [], "programs": []},
-            "hold": {"unit": "firebreak-hold-X.service", "persist": True, "watch": True, "owner": True, "why": ""}, **values}
+            "widened": False, "hold": {"unit": "firebreak-hold-X.service", "persist": True, "watch": True, "owner": True, "why": ""}, **values}
 
 
 def test_contained_needs_every_proof():

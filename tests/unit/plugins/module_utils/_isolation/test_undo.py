@@ -10,7 +10,9 @@ import json
 import os
 import subprocess
 
-from ansible_collections.firebreak.response.plugins.module_utils._isolation import _rollback, _undo
+import pytest
+
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _nftables, _rollback, _undo
 
 
 def folder(tmp_path, **state: object):
@@ -23,22 +25,81 @@ def read(tmp_path) -> dict[str, object]:
     return json.loads((tmp_path / "state.json").read_text(encoding="ascii"))
 
 
-def test_the_commands_run_and_the_state_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(_undo, "tell", lambda case, message: None)
+@pytest.fixture(autouse=True)
+def said(monkeypatch) -> list[str]:
+    """What is told to the host's log."""
+    lines: list[str] = []
+    monkeypatch.setattr(_undo, "tell", lambda case, message: lines.append(message))
+    return lines
+
+
+def touch(path) -> list[dict[str, object]]:
+    return [{"argv": ["/usr/bin/touch", str(path)]}]
+
+
+def seen(count: int) -> dict[str, object]:
+    """A way to read that the responder has begun so many connections."""
+    return {"argv": ["/bin/echo", "counter packets {0} bytes 60".format(count)], "pattern": _nftables.COUNTED}
+
+
+def never(seconds: float) -> None:
+    raise AssertionError("there is nothing to wait for")
+
+
+def test_the_commands_run_and_the_state_says_so(tmp_path):
     done = tmp_path / "done"
-    assert _undo.undo(folder(tmp_path, isolation={"back": [{"argv": ["/usr/bin/touch", str(done)]}]}), "x")
+    undo = _undo.Undo(folder(tmp_path, isolation={"back": touch(done), "knocks": seen(0)}), "x")
+    assert undo.go(never) == "released"
     assert done.exists() and read(tmp_path)["rolled_back_at"] and read(tmp_path)["isolation"]["rollback_failed"] == 0
 
 
 def test_a_confirmed_isolation_is_left_alone(tmp_path):
-    path = folder(tmp_path, isolation={"back": [{"argv": ["/usr/bin/touch", str(tmp_path / "done")]}]})
+    path = folder(tmp_path, isolation={"back": touch(tmp_path / "done")})
     os.rename(tmp_path / "armed-x", tmp_path / "confirmed-x")
-    assert not _undo.undo(path, "x")
+    assert _undo.Undo(path, "x").go(never) == "confirmed"
     assert not (tmp_path / "done").exists()
 
 
-def test_what_a_dead_run_froze_is_thawed_only_if_it_is_the_same_process(tmp_path, monkeypatch):
-    monkeypatch.setattr(_undo, "tell", lambda case, message: None)
+def test_the_way_in_is_widened_first_and_the_network_given_back_only_after_a_second_interval(tmp_path, said):
+    wide = {"plan": "wide plan", "rules": "wide rules", "frames": "wide frames", "steps": touch(tmp_path / "wide")}
+    waited = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        assert (tmp_path / "wide").exists() and not (tmp_path / "done").exists()
+        state = read(tmp_path)["isolation"]
+        assert (state["plan"], state["rules"], state["frames"], state["listing"]) == ("wide plan", "wide rules", "wide frames", None)
+
+    isolation = {"back": touch(tmp_path / "done"), "wide": wide, "second_interval": 31, "plan": "asked", "listing": "asked"}
+    assert _undo.Undo(folder(tmp_path, isolation=isolation), "x").go(sleep) == "released"
+    assert waited == [31] and (tmp_path / "done").exists()
+    assert "began it too" in said[0] and "rolled back" in said[1]
+
+
+def test_a_confirmation_in_the_second_interval_is_taken(tmp_path):
+    isolation = {"back": touch(tmp_path / "done"), "wide": {"steps": []}}
+    undo = _undo.Undo(folder(tmp_path, isolation=isolation), "x")
+    assert undo.go(lambda seconds: os.rename(str(tmp_path / "open-x"), str(tmp_path / "confirmed-x"))) == "confirmed"
+    assert not (tmp_path / "done").exists()
+
+
+def test_the_host_stays_isolated_where_the_responder_knocks_and_does_not_get_in(tmp_path, said):
+    isolation = {"back": touch(tmp_path / "done"), "knocks": seen(2), "wide": {"steps": touch(tmp_path / "wide")}}
+    assert _undo.Undo(folder(tmp_path, isolation=isolation), "x").go(never) == "sabotaged"
+    assert not (tmp_path / "done").exists() and not (tmp_path / "wide").exists()
+    assert read(tmp_path)["isolation"]["sabotaged_at"] and "access sabotaged" in said[0]
+    assert (tmp_path / "open-x").exists(), "a confirmation is still taken"
+
+
+def test_release_asks_nobody_and_hold_gives_nothing_back(tmp_path):
+    isolation = {"back": touch(tmp_path / "done"), "knocks": seen(2), "on_lost": "release"}
+    assert _undo.Undo(folder(tmp_path, isolation=isolation), "x").go(never) == "released"
+    (tmp_path / "done").unlink()
+    assert _undo.Undo(folder(tmp_path, isolation={"back": touch(tmp_path / "done"), "then": "hold"}), "x").go(never) == "held"
+    assert not (tmp_path / "done").exists() and read(tmp_path)["isolation"]["held_at"]
+
+
+def test_what_a_dead_run_froze_is_thawed_only_if_it_is_the_same_process():
     with subprocess.Popen(["sleep", "30"]) as process:
         start = _undo.start_of(process.pid)
         assert _undo.thaw([{"pid": process.pid, "start": start + 1}]) == 0
@@ -49,6 +110,15 @@ def test_what_a_dead_run_froze_is_thawed_only_if_it_is_the_same_process(tmp_path
 
 def test_a_command_that_fails_is_counted(tmp_path):
     assert _undo.perform([{"argv": ["/usr/bin/false"]}, {"argv": ["/nowhere"]}, {"argv": ["/usr/bin/false"], "may_fail": True}]) == 2
+
+
+def test_a_command_that_succeeds_spares_those_that_stand_in_for_it(tmp_path):
+    def stand_in(name: str) -> dict[str, object]:
+        return {"argv": ["/usr/bin/touch", str(tmp_path / name)]}
+
+    assert _undo.perform([{"argv": ["/usr/bin/true"], "spares": 1}, stand_in("needless"), stand_in("next")]) == 0
+    assert _undo.perform([{"argv": ["/usr/bin/false"], "spares": 1, "may_fail": True}, stand_in("needed")]) == 0
+    assert sorted(os.listdir(tmp_path)) == ["needed", "next"]
 
 
 def test_leaving_the_control_group_leaves_no_file_where_there_is_no_such_group(tmp_path):
