@@ -43,7 +43,7 @@ def make(suite: str) -> Path:
 
 
 def _in_use(path: Path) -> bool:
-    """Whether a host of any lab on this machine runs from an image, or an mmdebstrap that outlived its caller writes it."""
+    """Whether a host of any lab on this machine stands on an image, or an mmdebstrap that outlived its caller writes it."""
     for where in (Path("/proc/mounts"), *Path("/proc").glob("[0-9]*/cmdline")):
         with contextlib.suppress(OSError):
             if str(path).encode() in where.read_bytes():

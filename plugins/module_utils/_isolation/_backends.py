@@ -87,6 +87,10 @@ class Nftables:
         """Shared tables that exist before us; none are used."""
         return {}
 
+    def knocks(self, _plan: Plan) -> dict[str, object]:
+        """How to read the number of connections that the responder has begun: a command, and a pattern in what it prints."""
+        return {"argv": [self.nft, "list", "chain", "inet", TABLE, "inbound"], "pattern": _nftables.COUNTED}
+
     def counted(self) -> dict[str, int]:
         """Packets that would have been cut, with mode observe."""
         return _nftables.counted(run([self.nft, "list", "table", "inet", TABLE])[1])
@@ -94,10 +98,6 @@ class Nftables:
     def residual(self, _tables: dict[str, list[str]]) -> list[str]:
         """What our calls made and nothing takes away: nothing."""
         return []
-
-    def knocks(self, _plan: Plan) -> dict[str, object]:
-        """How to read the number of connections that the responder has begun: a command, and a pattern in what it prints."""
-        return {"argv": [self.nft, "list", "chain", "inet", TABLE, "inbound"], "pattern": _nftables.COUNTED}
 
     def back(self, rules: dict[str, str] | None, _tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back `rules`, or no isolation."""

@@ -217,9 +217,9 @@ class Isolation:
             "session": dict(zip(session._fields, session)), "token": self._rollback.token, "confirmed": False,
             "armed_at": round(time.time(), 3), "confirm_within": confirm_within,
             "frames": self._frames, "back": self._way_back(previous, known), "previous": previous or None,
-            "others": self.state.get("others") if self.before else None,
             "on_lost": on_lost, "then": then, "second_interval": max(confirm_within, _SECOND_INTERVAL),
             "knocks": engine.knocks(self.plan), "wide": self._wider() if on_lost == "widen" else None,
+            "others": self.state.get("others") if self.before else None,
         }
         self.work.update(isolation=self.state, rolled_back_at=None)
         self._rollback.start(confirm_within)

@@ -66,8 +66,10 @@ def _rules(plan: Plan, family: int) -> tuple[list[str], list[str]]:
         return rules_in, rules_out
     peers = [str(network) for network in plan.peers() if network.version == 6]
     hop = "-p icmpv6 --icmpv6-type {0} -m hl --hl-eq {1}"
-    for source, kinds in [("fe80::/10", (134, 135, 136)), ("::/128", (135,))] + [(peer, (135, 136)) for peer in peers]:
+    for source, kinds in [("fe80::/10", (134, 135)), ("::/128", (135,))] + [(peer, (135,)) for peer in peers]:
         rules_in += ["-s {0} {1}".format(source, hop.format(kind, 255)) for kind in kinds]
+    # A router that the host knows by a global address answers from that one (RFC 4861, section 7.2.4).
+    rules_in.append(hop.format(136, 255))
     rules_in += ["-s fe80::/10 " + hop.format(130, 1), "-p icmpv6 --icmpv6-type 2"]
     for target, kinds in [("fe80::/10", (133, 135, 136)), ("ff02::/16", (133, 135, 136))] + [
             (peer, (135, 136)) for peer in peers]:

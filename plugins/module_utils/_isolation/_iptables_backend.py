@@ -122,6 +122,12 @@ class Iptables:
                 names.append("{0}/{1}".format(table, words[1]))
         return found
 
+    def knocks(self, plan: Plan) -> dict[str, object]:
+        """How to read the number of connections that the responder has begun: a command, and a pattern in what it prints."""
+        family = 6 if ":" in plan.session.peer_address else 4
+        program = next((program for program in self.programs if self._family(program) == family), self.programs[0])
+        return {"argv": [program + "-save", "-c", "-t", "filter"], "pattern": _iptables.COUNTED}
+
     def counted(self) -> dict[str, int]:
         """Packets that would have been cut, with mode observe."""
         return _iptables.counted([run([program + "-save", "-c", "-t", "filter"])[1] for program in self.programs])
@@ -132,12 +138,6 @@ class Iptables:
             return []
         return ["iptables-legacy table {0} of IPv{1}".format(name, self._family(program)) for program in self.programs
                 for name in _others.legacy_tables(self._family(program)) if name not in tables.get(program, [name])]
-
-    def knocks(self, plan: Plan) -> dict[str, object]:
-        """How to read the number of connections that the responder has begun: a command, and a pattern in what it prints."""
-        family = 6 if ":" in plan.session.peer_address else 4
-        program = next((program for program in self.programs if self._family(program) == family), self.programs[0])
-        return {"argv": [program + "-save", "-c", "-t", "filter"], "pattern": _iptables.COUNTED}
 
     def back(self, rules: dict[str, str] | None, tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back `rules`, or no isolation; each may fail where there is nothing to remove."""

@@ -123,6 +123,8 @@ def render(plan: Plan, devices: Devices) -> str:
                         hook, ", ".join('"{0}"'.format(name) for name in names), priority)]
                 neighbours = ["ether type arp accept"] if kind == "ethernet" else []
                 lines += ["\t\t" + rule for rule in [*neighbours, *_bound(rules, kind == "ethernet")]]
+                # The policy comes into force after the rules: where a table takes the place of another, frames would pass in between.
+                lines.append("\t\tdrop")
                 lines.append("\t}")
     return "\n".join(lines) + "\n}\n"
 

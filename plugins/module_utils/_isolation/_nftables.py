@@ -25,9 +25,11 @@ _ANSWER = "tcp flags & (syn|ack) != syn"
 # RFC 4861: 133 to 136 come and go with hop limit 255 only, which no router lets through. RFC 3810: 143, 131, 132
 # are reports. To the link or to those who may talk with us, for a raw socket could send them anywhere.
 NEIGHBOURS_IN = (
-    "ip6 hoplimit 255 ip6 saddr fe80::/10 icmpv6 type { 134, 135, 136 } accept",
+    "ip6 hoplimit 255 ip6 saddr fe80::/10 icmpv6 type { 134, 135 } accept",
     "ip6 hoplimit 255 ip6 saddr :: icmpv6 type 135 accept",
-    "ip6 hoplimit 255 ip6 saddr @peers_6 icmpv6 type { 135, 136 } accept",
+    "ip6 hoplimit 255 ip6 saddr @peers_6 icmpv6 type 135 accept",
+    # A router that the host knows by a global address answers from that one (RFC 4861, section 7.2.4).
+    "ip6 hoplimit 255 icmpv6 type 136 accept",
     "ip6 hoplimit 1 ip6 saddr fe80::/10 icmpv6 type 130 accept",
 )
 NEIGHBOURS_OUT = (
@@ -85,6 +87,7 @@ def render(plan: Plan, case: str) -> str:
 
     Early chains decide before anybody else's rules have rewritten a packet, and the last one looks again after all
     NAT, so that an allowed flow cannot be steered elsewhere on the way. Rules of others stay in force beside ours.
+    Each ends with a rule that drops: the kernel puts rules in force all at once, but policies chain by chain after them.
     """
     lines = [REMOVE + "table inet {0} {{".format(TABLE)]
     rules_in: list[str] = []
@@ -114,13 +117,13 @@ def render(plan: Plan, case: str) -> str:
         ("outbound", "", (_LATER_FRAGMENT, *rules_out, *NEIGHBOURS_OUT)),
         # Sources alone, before defragmentation, raw and any rewriting: nobody's chain comes earlier.
         ("prerouting", "prerouting priority -2147483648; policy drop", (
-            'iif "lo" accept', "ip saddr @peers_4 accept", "ip6 saddr @peers_6 accept", *NEIGHBOURS_IN, *TOO_BIG)),
-        ("input", "input priority -310; policy drop", ('iif "lo" accept', "jump inbound")),
-        ("forward", "forward priority -310; policy drop", ()),
+            'iif "lo" accept', "ip saddr @peers_4 accept", "ip6 saddr @peers_6 accept", *NEIGHBOURS_IN, *TOO_BIG, "drop")),
+        ("input", "input priority -310; policy drop", ('iif "lo" accept', "jump inbound", "drop")),
+        ("forward", "forward priority -310; policy drop", ("drop",)),
         ("output", "output priority -310; policy drop", (
             *guard, 'oif "lo" accept', "jump outbound", "meta l4proto tcp reject with tcp reset",
             "reject with icmpx type admin-prohibited")),
-        ("postrouting", "postrouting priority 2147483647; policy drop", ('oif "lo" accept', "jump outbound")),
+        ("postrouting", "postrouting priority 2147483647; policy drop", ('oif "lo" accept', "jump outbound", "drop")),
     )
     if plan.mode == EGRESS:
         counting = {"inbound": ("inbound", "", tuple(knocks)), "input": ("input", "input priority -310; policy accept", ("jump inbound",))}

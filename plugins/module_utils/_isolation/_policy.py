@@ -19,9 +19,9 @@ Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 _FORM = 'must be "ADDRESS[/PREFIX] PORT/tcp|udp [in]" or "ADDRESS[/PREFIX] icmp [in]", such as "10.0.0.5 514/udp"'
 # Where no session tells on which port sshd answers (IANA, service name ssh); said in the documentation of `management`.
 _SSH = 22
+_LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 # What is held back: everything that is not allowed; what leaves; nothing, but it is counted and logged.
 FULL, EGRESS, OBSERVE = MODES = ("full", "egress", "observe")
-_LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 # Connection plugins that reach the host without a network, so that none is missed where no session is found.
 LOCAL_TRANSPORTS = ("local", "ansible.builtin.local")
 

@@ -10,6 +10,8 @@ import pytest
 
 from tests.lab import hosts, intruders
 
+from . import matrix
+
 
 @pytest.fixture(scope="session", autouse=True)
 def lab():
@@ -27,6 +29,14 @@ def host(request, lab):
     clean(request.param)
     yield request.param
     clean(request.param)
+
+
+@pytest.fixture(params=matrix.cells(), ids="-".join)
+def cell(request, lab):
+    """(release, backend) of a matrix, the host clean before and after."""
+    clean(request.param[0])
+    yield request.param
+    clean(request.param[0])
 
 
 def clean(host: str) -> None:

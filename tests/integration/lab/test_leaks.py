@@ -9,26 +9,14 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.lab import intruders
 from tests.lab.controller import adhoc
 
 from . import matrix
 from .channels import FRAMES, IN, OUT, heard
-from .conftest import clean
 
 # What was there before the isolation and goes on by itself.
 LIVE = {"live-tcp": "reverse-shell", "live-udp": "beacon-udp", "live-ipv6": "beacon-ipv6"}
-
-
-@pytest.fixture(params=matrix.cells(), ids="-".join)
-def cell(request, lab):
-    """(release, backend), with the intruders whose live traffic is to be cut."""
-    host = request.param[0]
-    clean(host)
-    yield request.param
-    clean(host)
 
 
 def heard_live(host: str) -> int:
