@@ -406,6 +406,8 @@ class Isolation:
 
     def _in_force(self) -> bool:
         """Whether the rules for packets are those that are meant; for frames, interfaces may have come or gone."""
+        if self.plan is None:
+            return True
         return bool(self.before) and self.before.partition(_FRAMES)[0] == self.after.partition(_FRAMES)[0]
 
     def _admits(self, session: Session) -> bool:

@@ -141,7 +141,8 @@ def _upkeep(policy: Policy, packet: Packet, other: str, inward: bool) -> bool:
     if packet.hops == 255 and kind in (135, 136) and _within(other, policy.known()):
         return True
     if inward:
-        return kind == 2 or (packet.hops == 255 and (address in LINK and kind in (134, 135, 136) or other == ANY6 and kind == 135)) or (
+        # A router that is known by a global address answers from that one (RFC 4861, section 7.2.4).
+        return kind == 2 or (packet.hops == 255 and (kind == 136 or address in LINK and kind in (134, 135) or other == ANY6 and kind == 135)) or (
             packet.hops == 1 and address in LINK and kind == 130)
     return (packet.hops == 255 and kind in (133, 135, 136) and (address in LINK or address in GROUPS)) or (
         packet.hops == 1 and kind in (131, 132, 143) and address in GROUPS)
