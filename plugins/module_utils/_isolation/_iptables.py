@@ -91,7 +91,7 @@ def chains(plan: Plan, case: str, family: int) -> dict[str, list[str]]:
         seen = {chain: ['-m comment --comment "{0}"'.format(_WOULD),
                         '-m limit --limit {0}/sec -j LOG --log-prefix "firebreak observe {1}: "'.format(LOGGED, direction)]
                 for chain, direction in DIRECTIONS}
-        return {"FIREBREAK-INPUT": [mine, *knocks, *passing_in, *seen["input"]], "FIREBREAK-FORWARD": seen["forward"],
+        return {"FIREBREAK-INPUT": [mine, *passing_in, *seen["input"]], "FIREBREAK-FORWARD": seen["forward"],
                 "FIREBREAK-OUTPUT": ["-o lo -j RETURN", *passing_out, *seen["output"]], "FIREBREAK-LEAVING": []}
     if family == 4:
         # As in _nftables: what iptables-nft matches as a port of a later fragment is its data.
