@@ -30,6 +30,8 @@ options:
         C(siem.example.com 6514/tcp), C(2001:db8::/64 9100/tcp in) or C(10.0.0.5 icmp).
         Without C(in) the host speaks first; with it the other side does.
       - Names are resolved on the controller, never on the host.
+      - A host that has its address for a time only (DHCP) may ask the servers on its own link for it; an entry such as
+        C(10.0.0.1 67/udp) names the only one that may answer.
       - Taken from the inventory variable C(firebreak_monitoring_systems) where the task does not give it.
     type: list
     elements: str

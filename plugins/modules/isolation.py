@@ -125,6 +125,11 @@ proof:
     management:
       description: Networks and ports of the management path, the live peer and how it was found.
       type: dict
+    leases:
+      description: Networks from which DHCP servers may answer, because the host has an address for a time only.
+      type: list
+      elements: str
+      sample: [10.0.0.0/24]
     layer2:
       description:
         - How far frames are held back that never meet the IP layer - C(cover), V(egress-hook) or V(none) with C(why); the

@@ -22,7 +22,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 _INT = struct.Struct("=I")
 
 # name: (request, struct of the fixed part, names of its fields, {attribute: (name, kind)}); kinds: a address, i 32-bit
-# number, k the kind within IFLA_LINKINFO, m hardware address, s text, x whether IFLA_XDP says that a program is attached.
+# number, c the seconds that are left by IFA_CACHEINFO, k the kind within IFLA_LINKINFO, m hardware address, s text, x whether IFLA_XDP says that a program is attached.
 TABLES: dict[str, tuple[int, str, tuple[str, ...], dict[int, tuple[str, str]]]] = {
     "links": (
         18, "=BxHiII", ("family", "type", "index", "flags", "change"),
@@ -32,7 +32,7 @@ TABLES: dict[str, tuple[int, str, tuple[str, ...], dict[int, tuple[str, str]]]] 
     "qdiscs": (38, "=BxxxiIII", ("family", "index", "handle", "parent", "info"), {1: ("kind", "s")}),
     "addresses": (
         22, "=BBBBI", ("family", "prefix", "flags", "scope", "index"),
-        {1: ("address", "a"), 2: ("local", "a"), 3: ("label", "s"), 4: ("broadcast", "a")},
+        {1: ("address", "a"), 2: ("local", "a"), 3: ("label", "s"), 4: ("broadcast", "a"), 6: ("valid", "c")},
     ),
     "routes": (
         26, "=BBBBBBBBI", ("family", "destination_prefix", "source_prefix", "tos", "table", "protocol", "scope", "type", "flags"),
@@ -56,6 +56,8 @@ def _value(kind: str, data: bytes) -> object:
         return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
     if kind == "i" and len(data) == 4:
         return _INT.unpack(data)[0]
+    if kind == "c" and len(data) >= 8:
+        return _INT.unpack_from(data, 4)[0]
     if kind == "s":
         return data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
     if kind == "k":  # IFLA_INFO_KIND

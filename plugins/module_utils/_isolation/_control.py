@@ -356,6 +356,7 @@ class Isolation:
         session = self.plan.session if self.plan is not None else None
         return {
             "mode": self.plan.mode if self.plan is not None else "",
+            "leases": [str(network) for network in self.plan.leases] if self.plan is not None else [],
             "ruleset": bool(live) and live == self.after,
             "ruleset_against": self.proved_by,
             "rollback": self.state.get("timer"),

@@ -92,7 +92,7 @@ class Holder:
         frames = ""
         if layer2.there and layer2.devices.covered:
             frames = _layer2.render(plan, _layer2.Devices([_hold.ETHERNET], [_hold.BARE_DEVICES], {}))
-        least = Plan(plan.management, plan.ports, [], plan.session, plan.mode)
+        least = plan.least()
         by_nft = engine.name == "nftables"
         rules = {"nft": _nftables.render(plan, case)} if by_nft else {
             _hold.program_name(program): text for program, text in engine.rules(plan, case, fresh=True).items()}

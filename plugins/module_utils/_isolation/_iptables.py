@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from . import _leases
 from ._nftables import DIRECTIONS, LOGGED
 from ._policy import EGRESS, OBSERVE
 
@@ -61,6 +62,9 @@ def _rules(plan: Plan, family: int) -> tuple[list[str], list[str]]:
             if network.version == family:
                 rules_in.append("-s {0} {1}".format(network, match_in))
                 rules_out.append("-d {0} {1}".format(network, match_out))
+    lease_in, lease_out = _leases.for_iptables(plan.leases, family)
+    rules_in += lease_in
+    rules_out += lease_out
     if family == 4:
         rules_in.append("-p icmp --icmp-type 3/4")
         return rules_in, rules_out

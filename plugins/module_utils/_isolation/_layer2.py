@@ -4,8 +4,8 @@
 
 """Plan and devices -> text for nft that also holds back frames which never meet the IP layer. Pure: runs nothing.
 
-Rules look at the frame's type and at addresses, never at ports, which a fragment does not have. Beside the plan's peers only ARP
-and neighbour discovery pass. The egress hook needs Linux 5.16 and nft 1.0.1.
+Rules look at the frame's type and at addresses, never at ports, which a fragment does not have, but for DHCP where the host's
+address is leased. Beside the plan's peers only that, ARP and neighbour discovery pass. The egress hook needs Linux 5.16 and nft 1.0.1.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Mapping, NamedTuple
 
+from . import _leases
 from ._commands import TABLE
 from ._nftables import NEIGHBOURS_IN, NEIGHBOURS_OUT, TOO_BIG, address_set
 from ._policy import EGRESS, OBSERVE
@@ -111,8 +112,9 @@ def render(plan: Plan, devices: Devices) -> str:
     lines = [REMOVE + "table netdev {0} {{".format(TABLE)]
     for family in (4, 6):
         lines += address_set("peers", family, plan.peers())
-    leaving = ("ip daddr @peers_4 accept", "ip6 daddr @peers_6 accept", *NEIGHBOURS_OUT)
-    entering = ("ip saddr @peers_4 accept", "ip6 saddr @peers_6 accept", *NEIGHBOURS_IN, *TOO_BIG)
+    lease_in, lease_out = _leases.for_nft(plan.leases)
+    leaving = ("ip daddr @peers_4 accept", "ip6 daddr @peers_6 accept", *lease_out, *NEIGHBOURS_OUT)
+    entering = ("ip saddr @peers_4 accept", "ip6 saddr @peers_6 accept", *lease_in, *NEIGHBOURS_IN, *TOO_BIG)
     for kind, names in (("ethernet", devices.ethernet), ("bare", devices.bare)):
         # Ingress at the very first place, egress at the very last: nobody's rewriting comes before or after it.
         for hook, priority, rules in (("egress", 2147483647, leaving), ("ingress", -2147483648, entering)):

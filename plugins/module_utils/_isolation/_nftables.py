@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Sequence
 
+from . import _leases
 from ._commands import TABLE
 from ._policy import EGRESS, OBSERVE
 
@@ -102,6 +103,7 @@ def render(plan: Plan, case: str) -> str:
         more_in, more_out = _pair(name, protocol, port, direction, families)
         rules_in += more_in
         rules_out += more_out
+    lease_in, lease_out = _leases.for_nft(plan.leases)
     session = plan.session
     # Counts the connections that the responder begins; whether they come to anything is another question (_undo.py).
     peer = "ip6" if ":" in session.peer_address else "ip"
@@ -113,11 +115,11 @@ def render(plan: Plan, case: str) -> str:
     chains: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         # Says on the host itself whose isolation this is.
         ("case." + case, "", ()),
-        ("inbound", "", (*knocks, *rules_in, *NEIGHBOURS_IN, *TOO_BIG)),
-        ("outbound", "", (_LATER_FRAGMENT, *rules_out, *NEIGHBOURS_OUT)),
+        ("inbound", "", (*knocks, *rules_in, *lease_in, *NEIGHBOURS_IN, *TOO_BIG)),
+        ("outbound", "", (_LATER_FRAGMENT, *rules_out, *lease_out, *NEIGHBOURS_OUT)),
         # Sources alone, before defragmentation, raw and any rewriting: nobody's chain comes earlier.
         ("prerouting", "prerouting priority -2147483648; policy drop", (
-            'iif "lo" accept', "ip saddr @peers_4 accept", "ip6 saddr @peers_6 accept", *NEIGHBOURS_IN, *TOO_BIG, "drop")),
+            'iif "lo" accept', "ip saddr @peers_4 accept", "ip6 saddr @peers_6 accept", *lease_in, *NEIGHBOURS_IN, *TOO_BIG, "drop")),
         ("input", "input priority -310; policy drop", ('iif "lo" accept', "jump inbound", "drop")),
         ("forward", "forward priority -310; policy drop", ("drop",)),
         ("output", "output priority -310; policy drop", (

@@ -19,6 +19,7 @@ Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 _FORM = 'must be "ADDRESS[/PREFIX] PORT/tcp|udp [in]" or "ADDRESS[/PREFIX] icmp [in]", such as "10.0.0.5 514/udp"'
 # Where no session tells on which port sshd answers (IANA, service name ssh); said in the documentation of `management`.
 _SSH = 22
+_DHCP = 67  # RFC 2131
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 # What is held back: everything that is not allowed; what leaves; nothing, but it is counted and logged.
 FULL, EGRESS, OBSERVE = MODES = ("full", "egress", "observe")
@@ -91,10 +92,14 @@ def parse_allow(entries: list[str]) -> list[Allow]:
 
 class Plan:
     """What may pass. management: networks that reach `ports` over TCP; allow: list of Allow; session: of the run that made it;
-    mode: one of MODES."""
+    mode: one of MODES; leases: where servers of leased addresses may answer from."""
 
-    def __init__(self, management: list[Network], ports: list[int], allow: list[Allow], session: Session, mode: str = FULL) -> None:
+    def __init__(
+        self, management: list[Network], ports: list[int], allow: list[Allow], session: Session, mode: str = FULL,
+        leases: list[Network] | None = None,
+    ) -> None:
         self.mode = mode
+        self.leases = collapse(leases or [])
         self.management = collapse(management)
         self.ports = sorted(set(ports))
         self.allow = sorted(set(allow), key=lambda entry: (entry.network.version, entry[0], *map(str, entry[1:])))
@@ -106,7 +111,11 @@ class Plan:
         if not peer or not self.ports:
             return None
         management = collapse([*self.management, parse_network("management", peer)])
-        return None if management == self.management else Plan(management, self.ports, self.allow, self.session, self.mode)
+        return None if management == self.management else Plan(management, self.ports, self.allow, self.session, self.mode, self.leases)
+
+    def least(self) -> Plan:
+        """The management path alone, and what keeps the host's address."""
+        return Plan(self.management, self.ports, [], self.session, self.mode, self.leases)
 
     def groups(self) -> dict[tuple[str, int | None, str], list[Network]]:
         """The networks of each (protocol, port, direction), merged, in a fixed order."""
@@ -165,17 +174,20 @@ class Plan:
             "ports": self.ports,
             "allow": [entry.text() for entry in self.allow],
             "mode": self.mode,
+            "leases": [str(network) for network in self.leases],
         }
 
 
 def from_dict(data: dict[str, object], session: Session) -> Plan:
     """The plan that `as_dict` wrote. Raises PolicyError or HostError where it is not one."""
-    management, ports, allow = data.get("management"), data.get("ports"), data.get("allow")
+    management, ports, allow, leases = (data.get(key) for key in ("management", "ports", "allow", "leases"))
     mode = data.get("mode")
-    if not (isinstance(management, list) and isinstance(ports, list) and isinstance(allow, list)) or mode not in MODES:
+    if not (isinstance(management, list) and isinstance(ports, list) and isinstance(allow, list) and isinstance(leases, list)) or (
+            mode not in MODES):
         raise HostError("the plan in the work folder is damaged")
     networks = [parse_network("management", str(value)) for value in management]
-    return Plan(networks, [int(port) for port in ports], parse_allow(allow), session, str(mode))
+    links = [ipaddress.ip_network(str(value)) for value in leases]
+    return Plan(networks, [int(port) for port in ports], parse_allow(allow), session, str(mode), links)
 
 
 def collapse(networks: list[Network]) -> list[Network]:
@@ -187,9 +199,10 @@ def collapse(networks: list[Network]) -> list[Network]:
 
 def make_plan(
     session: Session, allow: list[Allow] | list[str], management: list[str], management_networks: list[str],
-    transport: str, mode: str = FULL,
+    transport: str, mode: str = FULL, leases: list[Network] | None = None,
 ) -> Plan:
-    """The plan of a run. `management` replaces the live peer; `management_networks` are added to either.
+    """The plan of a run. `management` replaces the live peer; `management_networks` are added to either. A DHCP server that `allow`
+    names stands for all others.
 
     Raises PolicyError for entries that cannot be used, HostError where a network transport has no session to keep.
     """
@@ -204,4 +217,7 @@ def make_plan(
     elif not networks:
         networks = [parse_network("management", session.peer_address)]
     networks += [parse_network("management_networks", value) for value in management_networks]
-    return Plan(networks, [session.server_port or _SSH] if networks else [], entries, session, mode)
+    named = [entry.network for entry in entries if (entry.protocol, entry.port, entry.direction) == ("udp", _DHCP, "out")]
+    if named and leases:
+        leases = [*named, *(network for network in leases if network.version != 4)]
+    return Plan(networks, [session.server_port or _SSH] if networks else [], entries, session, mode, leases)

@@ -13,6 +13,7 @@ from .._arguments import strings
 from .._errors import HostError, OptionError
 from .._host._files import read_regular
 from .._host._journal import tell
+from .._host._netstate import dump
 from .._host._processes import first_look
 from .._host._session import Session, management_session
 from .._host._sockets import owners, read_sockets
@@ -21,9 +22,11 @@ from .._text import printable
 from ._commands import NO_SYSTEMD
 from ._control import Isolation
 from ._layer2_backend import LATE
+from ._leases import networks
 from ._policy import EGRESS, OBSERVE, Plan, from_dict, make_plan
 
 if TYPE_CHECKING:
+    from ._leases import Network
     from .._host._processes import Process
     from .._host._sockets import Socket
     from ._preflight import Risk
@@ -40,7 +43,7 @@ _COMMON = [
     "root on the host who stops the unit that holds the rules, and network brought up in the initial RAM disk",
     "UDP and raw sockets without a fixed peer: what they send is rejected, but they stay open and could send again after release",
     "path MTU messages are taken from anybody; neighbour discovery and MLD reports go on with the link",
-    "DHCP: allow the server by name ('ADDRESS 67/udp') where the host would lose its address",
+    "DHCP: a server that is not on the host's own link must be allowed by name ('ADDRESS 67/udp') where the host would lose its address",
     "preflight: ZFS, loop devices and overlays on network storage, iSCSI in an adapter's firmware, IPsec without an interface of its own,"
     " cluster programs in containers",
 ]
@@ -84,7 +87,15 @@ def plan_of(params: Mapping[str, object], session: Session, transport: str) -> P
     if mode == OBSERVE and params["layer2"] == "required":
         raise OptionError("layer2", "required", "must not be required with mode: observe, which holds nothing back")
     return make_plan(
-        session, strings(params["allow"]), strings(params["management"]), strings(params["management_networks"]), transport, mode)
+        session, strings(params["allow"]), strings(params["management"]), strings(params["management_networks"]), transport, mode, leases())
+
+
+def leases() -> list[Network]:
+    """Where servers may answer from that this host has addresses of for a time only."""
+    try:
+        return networks(dump("addresses"))
+    except OSError:
+        return []
 
 
 def _isolate(
@@ -342,6 +353,8 @@ def not_covered(backend: str, proof: Mapping[str, object]) -> list[str]:
     """What this version neither closes nor looks at; `proof`: the mode, what was found of layer 2, and who holds the isolation."""
     found = [line for mode, line in _LEFT_OPEN.items() if proof.get("mode") == mode]
     found += _COMMON + (_IPTABLES if backend == "iptables" else [])
+    if proof.get("leases"):
+        found.append("DHCP: the address is leased, so calls of its client to the link pass, and answers of servers there")
     frames, held = proof.get("layer2"), proof.get("hold")
     if isinstance(frames, dict) and frames["cover"] == "none":
         found = ["layer 2: frames that never meet the IP layer (packet sockets, odd ethertypes): {0}".format(frames["why"]), *found]

@@ -14,7 +14,7 @@ import random
 import shutil
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.firebreak.response.plugins.module_utils._isolation import _iptables, _layer2, _nftables
@@ -134,6 +134,7 @@ def test_what_the_policy_says_passes_and_nothing_else(wire, policy, seed):
 
 @settings(SETTINGS, max_examples=30)
 @given(policy=made.policies().filter(lambda policy: policy.responders()))
+@example(policy=Policy("127.0.0.1", 22, [], ["0.0.0.0/1"], [], False, "jump"))  # merged with a network in which nobody sees it
 def test_no_rendering_cuts_the_management_path(wire, policy):
     packets = made.of_management(policy)
     must = [True] * len(packets)

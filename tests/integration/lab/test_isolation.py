@@ -7,12 +7,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 
 import pytest
 
 from tests.lab import hosts, intruders, network
 from tests.lab.controller import adhoc, seen
+from tests.lab.machine import inside
 
 
 def rules(host: str) -> str:
@@ -160,3 +163,44 @@ def test_ledger_of_ad_hoc_calls_verifies(host):
     adhoc(host, "snapshot", f"case=LEDGER-{host}")
     report = verify(hosts.STATE / "cases" / f"LEDGER-{host}")
     assert report.count >= 3 and not report.problems
+
+
+@pytest.mark.parametrize("backend", ["nftables", "iptables"])
+def test_a_leased_address_can_be_kept_and_its_rules_are_no_other_way_out(host, backend):
+    own = network.address(host)
+    answer = f"import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('', 67)); s.sendto(b'offer', ('{own}', 68))"
+    client = """
+import socket, sys
+s = socket.socket(type=socket.SOCK_DGRAM); s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1); s.bind(("", 68)); s.settimeout(4)
+for target, port in (("255.255.255.255", 67), ("255.255.255.255", 8443), ("%s", 67)):
+    try: s.sendto(b"discover", (target, port))
+    except OSError: pass
+print("ready", flush=True)
+try: print(s.recvfrom(100)[1][0])
+except OSError: print("nothing")
+""" % network.C2
+    ear = """
+import socket, sys, time
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)); s.bind((sys.argv[1], 3)); s.settimeout(1); heard = set()
+print("ready", flush=True)
+while True:
+    try: data, source = s.recvfrom(2000)
+    except OSError: break
+    if source[2] != socket.PACKET_OUTGOING and b"discover" in data: heard.add("%s:%d" % (socket.inet_ntoa(data[30:34]), int.from_bytes(data[36:38], "big")))
+print(sorted(heard))
+"""
+    hosts.execute(host, ["ip", "address", "change", f"{own}/24", "dev", "host0", "valid_lft", "3600", "preferred_lft", "3600"])
+    try:
+        result = adhoc(host, "isolation", f"case=LEASE backend={backend}").of(host)
+        assert (result["verdict"], result["proof"]["leases"]) == ("contained", ["10.66.0.0/24"]), result
+        assert any("leased" in line for line in result["not_covered"])
+        for role, expected in (("internet", "nothing"), ("neighbour", network.address("neighbour"))):
+            with subprocess.Popen(inside("wire", [sys.executable, "-c", ear, f"p-{host}"]), stdout=subprocess.PIPE, text=True) as heard, \
+                    subprocess.Popen(["nsenter", "-t", str(hosts.leader(host)), "-a", "--", "python3", "-c", client], stdout=subprocess.PIPE, text=True) as asks:
+                assert heard.stdout.readline() == "ready\n" and asks.stdout.readline() == "ready\n"
+                hosts.execute(role, ["python3", "-c", answer])
+                assert asks.stdout.read().strip() == expected
+                assert heard.stdout.read().strip() in ("['255.255.255.255:67']", "[]")
+    finally:
+        hosts.execute(host, ["ip", "address", "change", f"{own}/24", "dev", "host0", "valid_lft", "forever", "preferred_lft", "forever"])
+    assert adhoc(host, "isolation", "case=LEASE state=released").of(host)["verdict"] == "released"
