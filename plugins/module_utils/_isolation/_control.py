@@ -400,7 +400,8 @@ class Isolation:
         sweep(self.work)
         self.state["confirmed"] = True
         self.state["previous"] = None
-        self.state["others"] = self.state.get("others") or _others.read()
+        if self.state.get("others") is None:
+            self.state["others"] = _others.read()
         self.work.update(isolation=self.state)
         return {"confirmed": True, "rolled_back": False, "how": how}
 

@@ -102,7 +102,7 @@ def chains(plan: Plan, case: str, family: int) -> dict[str, list[str]]:
         passing_out.insert(0, "-f -j DROP")
     refusal = "icmp-admin-prohibited" if family == 4 else "icmp6-adm-prohibited"
     return {
-        "FIREBREAK-INPUT": [mine] if plan.mode == EGRESS else [mine, *knocks, *passing_in, "-j DROP"],
+        "FIREBREAK-INPUT": [mine, *knocks] + ([] if plan.mode == EGRESS else [*passing_in, "-j DROP"]),
         "FIREBREAK-FORWARD": ["-j DROP"],
         "FIREBREAK-OUTPUT": [
             *guard, "-o lo -j RETURN", *passing_out, "-p tcp -j REJECT --reject-with tcp-reset",

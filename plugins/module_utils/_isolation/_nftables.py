@@ -128,7 +128,8 @@ def render(plan: Plan, case: str) -> str:
         ("postrouting", "postrouting priority 2147483647; policy drop", ('oif "lo" accept', "jump outbound", "drop")),
     )
     if plan.mode == EGRESS:
-        chains = tuple(chain for chain in chains if chain[0] not in ("inbound", "prerouting", "input"))
+        counting = {"inbound": ("inbound", "", tuple(knocks)), "input": ("input", "input priority -310; policy accept", ("jump inbound",))}
+        chains = tuple(counting.get(chain[0], chain) for chain in chains if chain[0] != "prerouting")
     elif plan.mode == OBSERVE:
         chains = (
             *chains[:3],

@@ -11,7 +11,7 @@ import os
 
 from .._errors import HostError
 from .._text import printable
-from ._commands import HELD, TABLE, find, run
+from ._commands import HELD, SAID, TABLE, find, run
 
 _OURS = "FIREBREAK-"  # how our chains in tables of others begin
 
@@ -63,30 +63,38 @@ def legacy_saved(save: str, program: str) -> dict[str, str]:
     return {table: "\n".join(lines) for table, lines in found.items() if any(" ACCEPT" not in line or line.startswith("-A ") for line in lines)}
 
 
-def read() -> dict[str, str]:
-    """Every table of others -> a hash of its text. Which program made our own rules does not matter."""
+def read() -> dict[str, str] | None:
+    """Every table of others -> a hash of its text; None where it cannot be read. Which program made our own rules does not matter."""
     texts: dict[str, str] = {}
     nft = find("nft")
-    if nft is not None:
-        texts.update(nft_tables(_said([nft, "-s", "list", "ruleset"])))
+    try:
+        if nft is not None:
+            texts.update(nft_tables(_said([nft, "-s", "list", "ruleset"])))
+        texts.update(_legacy())
+    except HostError:
+        return None
+    return {table: hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for table, text in texts.items()}
+
+
+def _legacy() -> dict[str, str]:
+    texts: dict[str, str] = {}
     for family, program in ((4, "iptables-legacy"), (6, "ip6tables-legacy")):
         save = find(program + "-save") or find(program.replace("-legacy", "-save"))
         if legacy_tables(family) and save is not None and "nft" not in os.path.basename(os.path.realpath(save)):
             texts.update(legacy_saved(_said([save]), program))
-    return {table: hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for table, text in texts.items()}
+    return texts
 
 
 def _said(argv: list[str]) -> str:
-    try:
-        status, text, _error = run(argv)
-    except HostError:
-        return ""
-    return text if status == 0 else ""
+    status, text, error = run(argv)
+    if status != 0:
+        raise HostError("{0}: {1}".format(argv[0], printable(error.strip(), SAID)))
+    return text
 
 
-def changes(before: object, after: dict[str, str]) -> list[str]:
-    """Tables that are not as they were, such as "changed: nftables ip nat"; none where `before` is no earlier reading."""
-    if not isinstance(before, dict):
+def changes(before: object, after: dict[str, str] | None) -> list[str]:
+    """Tables that are not as they were, such as "changed: nftables ip nat"; none where either is no reading."""
+    if not isinstance(before, dict) or after is None:
         return []
     told = []
     for table in sorted({*map(str, before), *after}):

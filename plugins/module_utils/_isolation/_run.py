@@ -166,7 +166,10 @@ def _observed(isolation: Isolation, result: dict[str, object]) -> dict[str, obje
 
 def arm(isolation: Isolation, params: Mapping[str, object]) -> None:
     """Arm the way back as the options say."""
-    isolation.arm(int(str(params["confirm_within"])), str(params["on_management_lost"]), str(params["then"]))
+    lost, then = str(params["on_management_lost"]), str(params["then"])
+    if isolation.observes:  # nothing is cut, so there is nothing to widen or to keep
+        lost = then = "release"
+    isolation.arm(int(str(params["confirm_within"])), lost, then)
 
 
 def hold(isolation: Isolation, params: Mapping[str, object]) -> None:

@@ -394,7 +394,7 @@ def main() -> None:
     from ansible_collections.firebreak.response.plugins.module_utils._host._sockets import read_sockets
     from ansible_collections.firebreak.response.plugins.module_utils._host._workdir import Workdir
     from ansible_collections.firebreak.response.plugins.module_utils._isolation._control import Isolation
-    from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import make_plan
+    from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import from_dict, make_plan
 
     action, values = sys.argv[1], json.loads(sys.argv[2])
     folder = pathlib.Path(values["folder"])
@@ -408,7 +408,12 @@ def main() -> None:
     elif action == "state":
         result = work.read()
     elif action == "confirm":
-        result = Isolation(work, None, backend, root).confirm(session)
+        state = work.read().get("isolation")
+        plan = from_dict(state["plan"], session) if isinstance(state, dict) else None
+        isolation = Isolation(work, plan, backend, root)
+        if plan is not None:
+            isolation.inspect_again()
+        result = isolation.confirm(session)
     elif action == "release":
         isolation = Isolation(work, None, backend, root)
         result = isolation.release(session)

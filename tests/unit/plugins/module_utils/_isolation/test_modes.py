@@ -42,13 +42,16 @@ def test_the_mode_is_written_down_with_the_plan_and_comes_back(mode):
 def test_egress_leaves_alone_what_comes_in_and_closes_as_much_of_what_leaves_as_full():
     full, egress = _nftables.render(plan("full"), "X"), _nftables.render(plan("egress"), "X")
     assert hooks(full) == dict.fromkeys(("prerouting", "input", "forward", "output", "postrouting"), "drop")
-    assert hooks(egress) == dict.fromkeys(("forward", "output", "postrouting"), "drop")
+    assert hooks(egress) == {**dict.fromkeys(("forward", "output", "postrouting"), "drop"), "input": "accept"}
+    assert egress.partition("\tchain inbound {")[2].split("\n\t}")[0].split("\n\t\t")[1:] == [
+        "ip saddr 10.0.0.1 tcp dport 22 tcp flags & (syn|ack) == syn counter"]
     for chain in ("outbound", "forward", "output", "postrouting"):
         mark = f"\tchain {chain} {{"
         assert egress.partition(mark)[2].partition("\n\t}")[0] == full.partition(mark)[2].partition("\n\t}")[0] != ""
     for family in (4, 6):
         whole, half = _iptables.chains(plan("full"), "X", family), _iptables.chains(plan("egress"), "X", family)
-        assert half.pop("FIREBREAK-INPUT") == whole.pop("FIREBREAK-INPUT")[:1]
+        entering, all_entering = half.pop("FIREBREAK-INPUT"), whole.pop("FIREBREAK-INPUT")
+        assert entering == all_entering[:len(entering)] and not [rule for rule in entering[1:] if " -j " in rule]
         assert half == whole
     devices = _layer2.Devices(["eth0"], ["tun0"], {})
     assert hooks(_layer2.render(plan("full"), devices)) == {"egress": "drop", "ingress": "drop"}
@@ -59,7 +62,7 @@ def test_observe_drops_and_rejects_nothing():
     text = _nftables.render(plan("observe"), "X")
     assert hooks(text) == dict.fromkeys(("input", "forward", "output"), "accept")
     assert "drop" not in text and "reject" not in text
-    assert text.count("counter\n") == text.count("limit rate 5/second log prefix") == 3
+    assert text.count("\t\tcounter\n") == text.count("limit rate 5/second log prefix") == 3
     for family in (4, 6):
         rules = [rule for chain in _iptables.chains(plan("observe"), "X", family).values() for rule in chain]
         assert not [rule for rule in rules if "DROP" in rule or "REJECT" in rule or "ACCEPT" in rule]

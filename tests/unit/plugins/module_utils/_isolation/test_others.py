@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _others
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._others import changes, legacy_saved, nft_tables
 
 LISTING = """table inet firebreak {
@@ -86,4 +87,14 @@ def test_changes_are_named_one_table_each_and_without_an_earlier_reading_there_a
     after = {"nftables ip nat": "a", "nftables ip filter": "B", "nftables inet \x1b[2J": "d"}
     assert changes(before, after) == [
         "new: nftables inet \\x1b[2J", "changed: nftables ip filter", "gone: nftables ip6 nat"]
-    assert changes(None, after) == changes("x", after) == changes(before, before) == []
+    assert changes(None, after) == changes("x", after) == changes(before, None) == changes(before, before) == []
+
+
+def test_where_a_program_fails_nothing_is_claimed(monkeypatch):
+    monkeypatch.setattr(_others, "find", lambda _name: "/usr/sbin/nft")
+    monkeypatch.setattr(_others, "legacy_tables", lambda _family: [])
+    monkeypatch.setattr(_others, "run", lambda _argv: (0, LISTING, ""))
+    whole = _others.read()
+    assert whole is not None and sorted(whole) == ["nftables inet site", "nftables ip filter"]
+    monkeypatch.setattr(_others, "run", lambda _argv: (1, "", "no memory"))
+    assert _others.read() is None
