@@ -25,6 +25,7 @@ from tests.lab.controller import INVENTORY, adhoc
 from tests.lab.machine import STATE, inside
 
 from . import matrix
+from .channels import FORGET
 
 LINES, EVERY, STALL = 30, 0.05, 1.0
 BUSY = 0.4  # seconds that a line of the untouched session may take, or the machine is too busy to tell anything
@@ -36,13 +37,6 @@ while not os.path.exists("{SPEAK}"): time.sleep(0.01)
 for number in range({LINES}):
     print(number, time.monotonic(), "x" * int(sys.argv[1]), flush=True)
     time.sleep({EVERY})
-"""
-# Deletes every entry (IPCTNL_MSG_CT_DELETE without a tuple, linux/netfilter/nfnetlink_conntrack.h), as `conntrack -F` does.
-FORGET = """
-import socket, struct
-s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
-s.send(struct.pack("=IHHIIBBH", 20, 0x102, 5, 1, 0, 0, 0, 0))
-assert struct.unpack_from("=i", s.recv(4096), 16)[0] == 0
 """
 STATES = ("new", "established", "invalid", "untracked")
 
