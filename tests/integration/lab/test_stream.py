@@ -21,7 +21,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.lab import hosts, network
-from tests.lab.controller import INVENTORY, adhoc
+from tests.lab.controller import adhoc
 from tests.lab.machine import STATE, inside
 
 from . import matrix
@@ -86,8 +86,9 @@ class Session:
         user = "root" if host == "deb12" else "responder"
         to = network.address(host) if version == 4 else network.address6(host)
         self._ssh = subprocess.Popen(inside("controller", [
-            "ssh", "-F", "none", *(["-b", FAR[version]] if far else []), "-o", "BatchMode=yes", "-o", f"UserKnownHostsFile={STATE}/known_hosts", "-i", str(STATE / "key"),
-            "-o", f"HostKeyAlias={network.address(host)}", f"{user}@{to}", shlex.join(["python3", "-c", SPEAKER, "8000" if far else "20"])]),
+            "ssh", "-F", "none", *(["-b", FAR[version]] if far else []), "-o", "BatchMode=yes", "-i", str(STATE / "key"),
+            "-o", f"UserKnownHostsFile={STATE}/known_hosts", "-o", f"HostKeyAlias={network.address(host)}", f"{user}@{to}",
+            shlex.join(["python3", "-c", SPEAKER, "8000" if far else "20"])]),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         assert self._ssh.stdout is not None
         word, port = self._ssh.stdout.readline().split()
@@ -125,7 +126,8 @@ def on(host: str, command: str) -> None:
 def count(host: str, port: int) -> None:
     """Count from now on what tracking says of the stream's packets."""
     rules = "".join(f"tcp sport 22 tcp dport {port} ct state {state} counter\n" for state in STATES)
-    hosts.execute(host, ["nft", "-f", "-"], text=f"table inet lab_count {{\nchain said {{\ntype filter hook output priority 10;\n{rules}}}\n}}\n")
+    table = f"table inet lab_count {{\nchain said {{\ntype filter hook output priority 10;\n{rules}}}\n}}\n"
+    hosts.execute(host, ["nft", "-f", "-"], text=table)
 
 
 def called(host: str) -> set[str]:
