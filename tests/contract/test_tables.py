@@ -10,6 +10,7 @@ import json
 
 import pytest
 
+from tests.integration.lab import channels
 from tests.tools import tables
 
 
@@ -17,6 +18,34 @@ def test_the_readme_shows_the_figures_that_were_measured():
     text = tables.README.read_text(encoding="utf-8")
     rows = json.loads(tables.FIGURES.read_text(encoding="utf-8"))
     assert rows and text == tables.placed(text, "figures", tables.figures(rows))
+
+
+def test_the_readme_compares_the_ways_as_they_were_measured():
+    text = tables.README.read_text(encoding="utf-8")
+    rows = json.loads(tables.LEAKS.read_text(encoding="utf-8"))
+    assert text == tables.placed(text, "ways", tables.ways(rows))
+    ours, *theirs = dict.fromkeys(row["way"] for row in rows)
+    assert ours == tables.OURS and len(theirs) == 3
+    assert not any(row["leaks"] for row in rows if row["way"] == ours)
+    assert all(any(row["leaks"] for row in rows if row["way"] == way) for way in theirs)
+
+
+def test_every_channel_is_in_a_group_and_every_group_has_one():
+    groups = {tables.group(name) for name in (*channels.ONCE, *channels.LIVE)}
+    assert groups == set(tables.GROUPS)
+
+
+def test_ours_is_compared_only_once_every_cell_was_run(tmp_path):
+    old = tables.condensed(tables.OURS, [{"case": "tcp-ipv4", "release": "deb13", "backend": "nftables", "got": 0, "holds": True}])
+    new = [{"case": "tcp-ipv4", "release": release, "backend": backend, "got": 3, "holds": False}
+           for release in ("deb13", "deb12", "deb11") for backend in ("nftables", "iptables")]
+    (tmp_path / "matrix-leaks.json").write_text(json.dumps(new[:-1]), encoding="utf-8")
+    assert tables.refreshed(old, tmp_path) == old
+    (tmp_path / "matrix-leaks.json").write_text(json.dumps(new), encoding="utf-8")
+    (tmp_path / "matrix-others.json").write_text(json.dumps([{**new[0], "backend": "a script", "got": 0, "holds": True}]), encoding="utf-8")
+    rows = tables.refreshed(old, tmp_path)
+    assert [(row["way"], row["leaks"]) for row in rows if row["channels"]] == [(tables.OURS, 1), ("a script", 0)]
+    assert "| 1 | **1 leak** | 0 |" in tables.ways(rows)
 
 
 def test_a_figure_that_does_not_hold_is_shown_as_such():

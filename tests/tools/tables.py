@@ -13,6 +13,29 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 FIGURES = ROOT / "benchmarks/results.json"
+LEAKS = ROOT / "benchmarks/leaks.json"
+OUTPUT = ROOT / "tests/output"
+# The matrix of what other ways let out; it stands in the README beside ours, in groups.
+OTHERS = "others"
+OURS = "Firebreak"
+CELLS = 6  # three releases with two backends: what is said of ours is said of all
+# Channels that belong together, by a pattern of their names; the first that fits counts.
+GROUPS = {
+    "new IPv4: TCP, UDP, ICMP, SCTP, GRE, IP in IP, fragments": r"(tcp|udp|sctp|gre|ip-in-ip|fragments|icmp-with-payload)-ipv4",
+    "new IPv6: the same, the neighbour, the link, multicast":
+        r"(tcp|udp|sctp|gre|ip-in-ip|fragments|icmp-with-payload|neighbour|link-local|multicast)-ipv6|link-local-ipv6",
+    "port 53 of anyone": r"(tcp|udp)-53-ipv[46]",
+    "the neighbour, broadcast, multicast": r"neighbour-(tcp|udp)|broadcast.*|multicast-ipv4",
+    "the cloud's metadata address": r"metadata-address",
+    "what looks like something allowed: source port, source address, user": r"source-port-.*|spoofed-source|user-of-an-allowed-daemon",
+    "allowed systems: other ports, other protocols": r"allowed-system-.*",
+    "a container behind a bridge, an interface added later": r"container-.*|interface-added-later",
+    "frames of packet sockets and macvlans, odd types, VLAN tags": r"packet-socket-.*|odd-ethertype|vlan-tag|ethertype-.*|frame-by-.*|macvlan-.*",
+    "inbound IPv4": r"inbound-(?!.*ipv6).*",
+    "inbound IPv6": r"inbound-.*-ipv6",
+    "live IPv4 flows": r"live-(tcp|udp)",
+    "live IPv6 flows": r"live-ipv6",
+}
 
 
 def figures(rows: list[dict]) -> str:
@@ -39,6 +62,54 @@ def matrix(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def group(case: str) -> str:
+    """The group of a channel. Raises ValueError for one that belongs nowhere."""
+    for name, pattern in GROUPS.items():
+        if re.fullmatch(pattern, case):
+            return name
+    raise ValueError(f"channel {case} is in no group of {Path(__file__).name}")
+
+
+def condensed(way: str, rows: list[dict]) -> list[dict]:
+    """Cases of one way -> {way, group, channels, leaks, said} for each group; said: the releases of which the result names what leaks."""
+    found = []
+    for name in GROUPS:
+        of = [row for row in rows if group(row["case"]) == name]
+        said = {row["release"] for row in of if row["holds"] and "said" in str(row["got"])}
+        found.append({"way": way, "group": name, "channels": len({row["case"] for row in of}),
+                      "leaks": len({row["case"] for row in of if not row["holds"]}), "said": sorted(said)})
+    return found
+
+
+def ways(rows: list[dict]) -> str:
+    """Groups of channels down, ways of isolating across: how many of the channels leak."""
+    names = list(dict.fromkeys(row["way"] for row in rows))
+    lines = ["| channels | how many | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
+    cells = {(row["way"], row["group"]): row for row in rows}
+    for name in GROUPS:
+        shown = []
+        for way in names:
+            row = cells[way, name]
+            text = f"**{row['leaks']} leak**" if row["leaks"] else "0"
+            shown.append(text + (f"; on {', '.join(row['said'])} open and said" if row["said"] else ""))
+        lines.append(f"| {name} | {cells[names[0], name]['channels']} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def refreshed(rows: list[dict], output: Path) -> list[dict]:
+    """The rows of LEAKS with those of the matrices that were run here in place of the old ones; ours once every cell was run."""
+    new: dict[str, list[dict]] = {}
+    for name in ("leaks", OTHERS):
+        path = output / f"matrix-{name}.json"
+        for row in json.loads(path.read_text(encoding="utf-8")) if path.exists() else []:
+            new.setdefault(OURS if name == "leaks" else row["backend"], []).append(row)
+    if len({(row["release"], row["backend"]) for row in new.get(OURS, [])}) < CELLS:
+        new.pop(OURS, None)
+    found = {row["way"]: [one for one in rows if one["way"] == row["way"]] for row in rows}
+    found.update({way: condensed(way, of) for way, of in new.items()})
+    return [row for way in sorted(found, key=lambda way: way != OURS) for row in found[way]]
+
+
 def placed(text: str, name: str, table: str) -> str:
     """The text with the table between the marks of its name. Raises ValueError where the marks are missing."""
     begin, end = f"<!-- {name}: generated, do not edit -->\n", f"\n<!-- end of {name} -->"
@@ -51,9 +122,13 @@ def placed(text: str, name: str, table: str) -> str:
 def main() -> None:
     """Write every table whose data there is."""
     text = placed(README.read_text(encoding="utf-8"), "figures", figures(json.loads(FIGURES.read_text(encoding="utf-8"))))
-    for path in sorted((ROOT / "tests/output").glob("matrix-*.json")):
+    leaks = refreshed(json.loads(LEAKS.read_text(encoding="utf-8")), OUTPUT)
+    LEAKS.write_text(json.dumps(leaks, indent=1) + "\n", encoding="utf-8")
+    text = placed(text, "ways", ways(leaks))
+    for path in sorted(OUTPUT.glob("matrix-*.json")):
         name = path.stem.removeprefix("matrix-")
-        text = placed(text, name, matrix(json.loads(path.read_text(encoding="utf-8"))))
+        if name != OTHERS:
+            text = placed(text, name, matrix(json.loads(path.read_text(encoding="utf-8"))))
     README.write_text(text, encoding="utf-8")
 
 

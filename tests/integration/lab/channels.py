@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from tests.lab import hosts, network
+from tests.lab import hosts, intruders, network
 from tests.lab.machine import inside
 
 NEIGHBOUR, NEIGHBOUR_6 = network.address("neighbour"), network.address6("neighbour")
@@ -21,11 +21,11 @@ NEIGHBOUR_LINK = f"fe80::66:ff:fe00:{network.LAN['neighbour']:x}"
 OTHER_PORT = 7777
 
 # Counts what comes out of the host, until its input ends. Not: ARP, neighbour discovery, MLD, and what goes to an allowed
-# address, unless it is marked or meant for a port that is not allowed.
+# address, unless it is marked or meant for a port that is not allowed. `only`: ethertype and protocol of what alone is meant, or "".
 EAR = """
 import select, socket, struct, sys
-device, other = sys.argv[1], int(sys.argv[2])
-allowed = {socket.inet_pton(socket.AF_INET6 if ':' in text else socket.AF_INET, text) for text in sys.argv[3:]}
+device, other, only = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+allowed = {socket.inet_pton(socket.AF_INET6 if ':' in text else socket.AF_INET, text) for text in sys.argv[4:]}
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)); s.bind((device, 3)); count = 0
 print("ready", flush=True)
 while True:
@@ -39,6 +39,7 @@ while True:
     if kind == 0x0800: to, protocol, port = data[30:34], data[23], data[36:38]
     elif kind == 0x86dd: to, protocol, port = data[38:54], data[20], data[56:58]
     else: count += 1; continue
+    if only and only != f"{kind:04x} {protocol}": continue
     if protocol == 58 and 133 <= data[54] <= 137 or protocol == 0 and to[0] == 0xff: continue
     count += to not in allowed or protocol == 6 and port == struct.pack("!H", other)
 print(count)
@@ -67,8 +68,10 @@ def frame(kind, packet, device='host0', told=3, queue=True):
     if not queue: s.setsockopt(263, 20, 1)
     s.send(bytes.fromhex('ffffffffffff026600000099' + kind) + packet + M)
 def run(*words): subprocess.run(words, check=True)
+OTHERS = []
 def elsewhere():
-    other = subprocess.Popen(['unshare', '--net', 'sleep', '20']); time.sleep(0.2); return other
+    other = subprocess.Popen(['unshare', '--net', 'sleep', '20'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    OTHERS.append(other); time.sleep(0.2); return other
 def within(other, code): run('nsenter', '--net', '-t', str(other.pid), sys.executable, '-c', PRELUDE + code, OWN, OWN6)
 def macvlan(other=None):
     run('ip', 'link', 'add', 'mv0', 'link', 'host0', 'type', 'macvlan', 'mode', 'bridge')
@@ -86,6 +89,7 @@ def container():
 def swept(work):
     try: work()
     finally:
+        for other in OTHERS: other.kill(); other.wait()
         for name in ('mv0', 'pod0', 'br9'): subprocess.run(['ip', 'link', 'delete', name], stderr=subprocess.DEVNULL)
         open('/proc/sys/net/ipv4/ip_forward', 'w').write('0')
 C4, C6, NB, MON = '{network.C2}', '{network.C2_6}', '{NEIGHBOUR}', '{network.MONITORING}'
@@ -128,6 +132,16 @@ IN = {
     "inbound-9100-from-a-neighbour": ("neighbour", "tcp", 9100, 4), "inbound-closed-port": ("neighbour", "tcp", OTHER_PORT, 4),
     "inbound-ssh-ipv6": ("neighbour", "tcp", 22, 6), "inbound-udp": ("neighbour", "udp", OTHER_PORT, 4), "inbound-ping": ("neighbour", "icmp", 0, 4),
 }
+# What was there before the isolation and goes on by itself: the intruder that does it, ethertype and protocol.
+LIVE = {"live-tcp": ("reverse-shell", "0800 6"), "live-udp": ("beacon-udp", "0800 17"), "live-ipv6": ("beacon-ipv6", "86dd 17")}
+ONCE = (*OUT, *FRAMES, *IN)
+# Deletes every entry (IPCTNL_MSG_CT_DELETE without a tuple, linux/netfilter/nfnetlink_conntrack.h), as `conntrack -F` does.
+FORGET = """
+import socket, struct
+s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+s.send(struct.pack("=IHHIIBBH", 20, 0x102, 5, 1, 0, 0, 0, 0))
+assert struct.unpack_from("=i", s.recv(4096), 16)[0] == 0
+"""
 KNOCK = """
 import socket, sys
 kind, to, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -140,11 +154,11 @@ else: socket.socket(family, socket.SOCK_RAW, 1).sendto(bytes.fromhex('0800f7fd00
 
 
 @contextlib.contextmanager
-def listening(host: str) -> Iterator[list[int]]:
-    """Listen to what comes out of the host's wire; at the end the list holds how many packets it was."""
+def listening(host: str, only: str = "") -> Iterator[list[int]]:
+    """Listen to what comes out of the host's wire; at the end the list holds how many packets it was. `only`: as in LIVE."""
     count: list[int] = []
     ear = subprocess.Popen(
-        inside("wire", [sys.executable, "-c", EAR, f"p-{host}", str(OTHER_PORT), *(
+        inside("wire", [sys.executable, "-c", EAR, f"p-{host}", str(OTHER_PORT), only, *(
             one(role) for role in ("controller", "monitoring") for one in (network.address, network.address6))]),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with ear:
@@ -155,8 +169,12 @@ def listening(host: str) -> Iterator[list[int]]:
 
 
 def heard(host: str, name: str, seconds: float = 0.15) -> int:
-    """How many packets come out of the host's wire while a channel is tried; of no name, for these seconds."""
-    with listening(host) as count:
+    """How many packets come out of the host's wire while a channel is tried; of no name, for these seconds.
+
+    Of a live one what belongs to it, for 0.8 seconds: an intruder speaks every half second.
+    """
+    only = LIVE[name][1] if name in LIVE else ""
+    with listening(host, only) as count:
         if name in IN:
             role, kind, port, version = IN[name]
             to = network.address(host) if version == 4 else network.address6(host)
@@ -164,5 +182,15 @@ def heard(host: str, name: str, seconds: float = 0.15) -> int:
         elif name in OUT or name in FRAMES:
             prelude = PRELUDE + f"PRELUDE = {PRELUDE!r}\n"
             hosts.execute(host, ["python3", "-c", prelude + {**OUT, **FRAMES}[name], network.address(host), network.address6(host)], check=False)
-        time.sleep(seconds)
+        time.sleep(0.8 if only else seconds)
     return count[0]
+
+
+def shut(host: str) -> list[str]:
+    """The channels that lead nowhere already, and so prove nothing; intruders of the live ones are there afterwards."""
+    # A neighbour's address may have to be found first: whoever is not heard at once is listened to for longer.
+    found = [name for name in ONCE if not heard(host, name) and not heard(host, name, 1.0)]
+    for name, (intruder, _only) in LIVE.items():
+        intruders.plant(host, intruder)
+        found += [] if heard(host, name) else [name]
+    return found

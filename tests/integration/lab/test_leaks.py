@@ -9,34 +9,16 @@
 
 from __future__ import annotations
 
-from tests.lab import intruders
 from tests.lab.controller import adhoc
 
 from . import matrix
-from .channels import FRAMES, IN, OUT, heard
-
-# What was there before the isolation and goes on by itself.
-LIVE = {"live-tcp": "reverse-shell", "live-udp": "beacon-udp", "live-ipv6": "beacon-ipv6"}
-
-
-def heard_live(host: str) -> int:
-    """What goes on by itself: an intruder speaks every half second."""
-    return heard(host, "", 0.8)
+from .channels import FRAMES, LIVE, ONCE, heard, shut
 
 
 def test_nothing_leaks(cell):
     host, backend = cell
-    once = [*OUT, *FRAMES, *IN]
-    # A neighbour's address may have to be found first: whoever is not heard at once is listened to for longer.
-    before = {name: heard(host, name) or heard(host, name, 1.0) for name in once}
-    for name, intruder in LIVE.items():
-        intruders.plant(host, intruder)
-        before[name] = heard_live(host)
-        intruders.unplant(host, intruder)  # each channel must be heard alone
-    shut = [name for name, count in before.items() if not count]
-    assert not shut, f"channels that are shut before the isolation prove nothing: {shut}"
-    for intruder in LIVE.values():
-        intruders.plant(host, intruder)
+    before = shut(host)
+    assert not before, f"channels that are shut before the isolation prove nothing: {before}"
     result = adhoc(host, "isolation", f"case=LEAKS backend={backend}").of(host)
     assert result["verdict"] == "contained"
     # Where nft knows no egress hook, the result says that frames are not held back.
@@ -44,8 +26,9 @@ def test_nothing_leaks(cell):
     assert said is (host == "deb11")
     rows = []
     try:
-        for name in (*once, *LIVE):
-            count = heard_live(host) if name in LIVE else heard(host, name)
+        for name in (*ONCE, *LIVE):
+            # Of the live ones each is charged with whatever is heard, answers of the kernel included.
+            count = heard(host, "", 0.8) if name in LIVE else heard(host, name)
             open_ = said and name in FRAMES
             rows.append({"case": name, "release": host, "backend": backend, "expected": "0, or said" if name in FRAMES else 0,
                          "got": f"{count}, said" if count and open_ else count, "holds": count == 0 or open_})

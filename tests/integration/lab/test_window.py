@@ -120,7 +120,7 @@ def flooded(host: str, *calls: str) -> tuple[Heard, dict]:
             subprocess.run(["sleep", "0.2"], check=True)
             ear.stdin.close()
             heard = json.loads(ear.stdout.readline())
-    return Heard({number: at for number, at in heard}, sent), result
+    return Heard(dict(heard), sent), result
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_programs_that_can_send_past_the_rules_are_found():
 
 def test_rules_for_frames_know_no_ports_and_end_with_a_drop():
     text = _layer2.render(PLAN, _layer2.Devices(["eth0"], ["tun0"], {}))
-    assert "port" not in text and text.count("policy drop") == 4
+    assert "port" not in text and text.count("policy drop") == 4 and text.count("\n\t\tdrop\n\t}") == 4
     assert 'hook egress devices = { "eth0" }' in text and 'hook ingress devices = { "tun0" }' in text
     ethernet = text[text.index("chain egress_ethernet"):text.index("chain ingress_ethernet")]
     # Without the frame's own type, a packet socket could write any other than what it tells the kernel.

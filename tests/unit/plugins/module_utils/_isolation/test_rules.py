@@ -75,6 +75,18 @@ def test_nobody_rewrites_before_or_after_us():
     assert "hook prerouting priority -2147483648" in text and "hook postrouting priority 2147483647" in text
 
 
+def test_no_chain_of_nftables_leaves_the_end_to_its_policy_which_comes_into_force_later_than_its_rules():
+    chains = _nftables.render(plan(), "INC-1").split("\tchain ")[1:]
+    hooked = {chain.split()[0]: chain.rstrip("}\n\t").splitlines()[-1].strip() for chain in chains if " hook " in chain}
+    assert hooked.pop("output") == "reject with icmpx type admin-prohibited"
+    assert hooked == dict.fromkeys(("prerouting", "input", "forward", "postrouting"), "drop")
+
+
+def test_a_router_that_is_known_by_a_global_address_is_heard_when_it_answers():
+    assert "\t\tip6 hoplimit 255 icmpv6 type 136 accept\n" in _nftables.render(plan(), "INC-1")
+    assert "-p icmpv6 --icmpv6-type 136 -m hl --hl-eq 255 -j RETURN" in _iptables.chains(plan(), "INC-1", 6)["FIREBREAK-INPUT"]
+
+
 def test_holder_is_read_from_the_rules():
     assert _nftables.holder(_nftables.render(plan(), "INC-1")) == "INC-1"
     assert _iptables.holder(_iptables.render(plan(), "9.x", 6, "")) == "9.x"
