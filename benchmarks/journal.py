@@ -35,7 +35,8 @@ def _measure(host: str) -> list[dict[str, object]]:
     for name, text in zip(("timer", "service"), _TIMER):
         hosts.execute(host, ["sh", "-c", f"cat >/run/systemd/system/bench.{name}"], text=text)
     wait = f"sleep {SECONDS}"
-    against = _written(host, "bench.*", f"systemctl daemon-reload; systemctl start bench.timer; {wait}; systemctl stop bench.timer; nft delete table inet bench")
+    timer = f"systemctl daemon-reload; systemctl start bench.timer; {wait}; systemctl stop bench.timer; nft delete table inet bench"
+    against = _written(host, "bench.*", timer)
     result = adhoc(host, "isolation", "case=JOURNAL").of(host)
     if result["verdict"] != "contained" or not result["proof"]["hold"]["watch"]:
         raise RuntimeError(f"{host} is not held: {result}")

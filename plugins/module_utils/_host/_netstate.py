@@ -22,7 +22,8 @@ _ATTRIBUTE = struct.Struct("=HH")
 _INT = struct.Struct("=I")
 
 # name: (request, struct of the fixed part, names of its fields, {attribute: (name, kind)}); kinds: a address, i 32-bit
-# number, c the seconds that are left by IFA_CACHEINFO, k the kind within IFLA_LINKINFO, m hardware address, s text, x whether IFLA_XDP says that a program is attached.
+# number, c the seconds that are left by IFA_CACHEINFO, k the kind within IFLA_LINKINFO, m hardware address, s text,
+# x whether IFLA_XDP says that a program is attached.
 TABLES: dict[str, tuple[int, str, tuple[str, ...], dict[int, tuple[str, str]]]] = {
     "links": (
         18, "=BxHiII", ("family", "type", "index", "flags", "change"),

@@ -80,7 +80,8 @@ ANYWHERE = {
     "flushed-and-holder-killed": "nft flush ruleset; systemctl kill -s KILL --kill-who=all 'firebreak-hold-*'; nft flush ruleset",
 }
 MANAGED = {
-    "netfilter-persistent-reloaded": ("/usr/sbin/netfilter-persistent", "netfilter-persistent save; netfilter-persistent flush; netfilter-persistent reload; true"),
+    "netfilter-persistent-reloaded": (
+        "/usr/sbin/netfilter-persistent", "netfilter-persistent save; netfilter-persistent flush; netfilter-persistent reload; true"),
     "firewalld-started": ("/usr/sbin/firewalld", "systemctl start firewalld"),
     "firewalld-reloaded": ("/usr/sbin/firewalld", "systemctl start firewalld; firewall-cmd --complete-reload"),
     "firewalld-stopped": ("/usr/sbin/firewalld", "systemctl start firewalld; systemctl stop firewalld"),
@@ -92,7 +93,8 @@ BOOTS = {
     "rebooted": "true",
     "power-cut": "true",
     "rebooted-with-nftables-service": "systemctl enable nftables",
-    "rebooted-with-a-corrupt-rule-file": "cd /var/lib/firebreak/*/hold; for f in nft.rules iptables.rules ip6tables.rules; do [ ! -e $f ] || echo nonsense >$f; done",
+    "rebooted-with-a-corrupt-rule-file":
+        "cd /var/lib/firebreak/*/hold; for f in nft.rules iptables.rules ip6tables.rules; do [ ! -e $f ] || echo nonsense >$f; done",
     "rebooted-without-nft": "mv /usr/sbin/nft /usr/sbin/nft.away",
 }
 AFTERWARDS = ("for p in nftables firewalld ufw netfilter-persistent; do systemctl disable --now $p; done; ip link delete br8; rm -f /etc/iptables/rules.*; "
@@ -219,7 +221,8 @@ def test_an_interface_that_is_added_later_is_covered(cell, kind):
     if host == "deb11":
         return  # its nft holds no frames back at all, which the result says
     isolate(host, backend, "LATER")
-    other = {"macvlan": "ip link add late0 link host0 type macvlan mode bridge", "veth": "ip link add late0 type veth peer name far0; ip link set far0 up"}[kind]
+    other = {"macvlan": "ip link add late0 link host0 type macvlan mode bridge",
+             "veth": "ip link add late0 type veth peer name far0; ip link set far0 up"}[kind]
     hosts.execute(host, ["sh", "-c", other + "; ip link set late0 up"])
     began = time.monotonic()
     while "late0" not in hosts.execute(host, ["nft", "list", "chain", "netdev", "firebreak", "egress_ethernet"]).stdout:

@@ -195,8 +195,9 @@ print(sorted(heard))
         assert (result["verdict"], result["proof"]["leases"]) == ("contained", ["10.66.0.0/24"]), result
         assert any("leased" in line for line in result["not_covered"])
         for role, expected in (("internet", "nothing"), ("neighbour", network.address("neighbour"))):
+            ask = ["nsenter", "-t", str(hosts.leader(host)), "-a", "--", "python3", "-c", client]
             with subprocess.Popen(inside("wire", [sys.executable, "-c", ear, f"p-{host}"]), stdout=subprocess.PIPE, text=True) as heard, \
-                    subprocess.Popen(["nsenter", "-t", str(hosts.leader(host)), "-a", "--", "python3", "-c", client], stdout=subprocess.PIPE, text=True) as asks:
+                    subprocess.Popen(ask, stdout=subprocess.PIPE, text=True) as asks:
                 assert heard.stdout.readline() == "ready\n" and asks.stdout.readline() == "ready\n"
                 hosts.execute(role, ["python3", "-c", answer])
                 assert asks.stdout.read().strip() == expected

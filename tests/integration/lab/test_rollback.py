@@ -246,7 +246,8 @@ def test_a_killed_controller_leads_to_the_undo(cell):
 def test_a_reboot_while_armed_gives_the_host_back(cell):
     host, backend = cell
     before = rules(host)
-    with subprocess.Popen(command("ansible", host, "-m", "firebreak.response.isolation", "-a", f"case=ARMED backend={backend} management=192.0.2.77 confirm_within=60"),
+    with subprocess.Popen(command("ansible", host, "-m", "firebreak.response.isolation", "-a",
+                                  f"case=ARMED backend={backend} management=192.0.2.77 confirm_within=60"),
                           env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
         deadline = time.monotonic() + 20
         while way_in(host):
