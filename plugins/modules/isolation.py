@@ -134,9 +134,10 @@ proof:
       description:
         - How far frames are held back that never meet the IP layer - C(cover), V(egress-hook) or V(none) with C(why); the
           C(devices) that are covered; those that are C(open), each with why; and the places of XDP and tc C(programs), which can send
-          frames past the rules and make the verdict V(partial).
+          frames past the rules and make the verdict V(partial); as do interfaces C(elsewhere), in other network namespaces, and
+          AF_XDP sockets.
       type: dict
-      sample: {cover: egress-hook, why: "", devices: [eth0], open: [], programs: []}
+      sample: {cover: egress-hook, why: "", devices: [eth0], open: [], programs: [], elsewhere: []}
     widened:
       description: Whether nobody could confirm at first, and the way in was made wider, as O(on_management_lost) says.
       type: bool

@@ -35,10 +35,10 @@ _COMMON = [
     "sockets that are no IP: AF_VSOCK to the hypervisor and its like",
     "connections of SCTP, DCCP and ping sockets: blocked, but neither counted nor ended",
     "address rewriting by others' nftables chains at the same outermost priorities as ours, planted before",
-    "layer 2: AF_XDP, interfaces moved into other network namespaces; ARP, and frames with an allowed address for another system on the"
-    " same wire",
-    "containers and other network namespaces: what they send without being routed by this host (bridge ports, macvlan,"
-    " interfaces moved into them), and their own open sockets, which are blocked but not ended",
+    "layer 2: ARP, and frames with an allowed address for another system on the same wire; network namespaces that only an open file or"
+    " a mount elsewhere than in /run/netns holds",
+    "containers and other network namespaces: what they send without being routed by this host (bridge ports, macvlan),"
+    " and their own open sockets, which are blocked but not ended",
     "flowtables that forward past the rules",
     "root on the host who stops the unit that holds the rules, and network brought up in the initial RAM disk",
     "UDP and raw sockets without a fixed peer: what they send is rejected, but they stay open and could send again after release",
@@ -236,6 +236,9 @@ def judge(proof: Mapping[str, object], rolled_back: bool) -> tuple[str, list[str
     if isinstance(frames, dict) and frames["programs"]:
         reasons.append("XDP or tc programs are at {0} places, which can send frames past the rules; proof.layer2.programs names them".format(
             len(frames["programs"])))
+    if isinstance(frames, dict) and frames["elsewhere"]:
+        reasons.append("{0} interfaces in other network namespaces, or AF_XDP sockets, can send past the rules; proof.layer2.elsewhere names"
+                       " them".format(len(frames["elsewhere"])))
     if proof["widened"]:
         reasons.append("management does not hold the address by which the controller reaches the host, so SSH was opened to that one too: "
                        "correct the list and run again")

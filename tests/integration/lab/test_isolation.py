@@ -14,8 +14,8 @@ import time
 import pytest
 
 from tests.lab import hosts, intruders, network
-from tests.lab.controller import adhoc, seen
-from tests.lab.machine import inside
+from tests.lab.controller import adhoc, command, environment, seen
+from tests.lab.machine import inside, run, space
 
 
 def rules(host: str) -> str:
@@ -205,3 +205,55 @@ print(sorted(heard))
     finally:
         hosts.execute(host, ["ip", "address", "change", f"{own}/24", "dev", "host0", "valid_lft", "forever", "preferred_lft", "forever"])
     assert adhoc(host, "isolation", "case=LEASE state=released").of(host)["verdict"] == "released"
+
+
+XDP_SOCKET = """
+import mmap, socket, struct, time
+s = socket.socket(44, socket.SOCK_RAW)
+s.setsockopt(283, 2, struct.pack("I", 64))  # XDP_RX_RING of linux/if_xdp.h
+ring = mmap.mmap(s.fileno(), 4096, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=0)
+print("ready", flush=True)
+time.sleep(120)
+"""
+MOVED = """
+import subprocess, time
+other = subprocess.Popen(["unshare", "--net", "sleep", "120"]); time.sleep(0.3)
+subprocess.run(["ip", "link", "set", "host1", "netns", str(other.pid)], check=True)
+print("ready", flush=True)
+other.wait()
+"""
+
+
+@pytest.mark.parametrize(("way", "script", "what"), [("af-xdp", XDP_SOCKET, "AF_XDP"), ("moved-interface", MOVED, "network namespace")])
+def test_ways_past_every_rule_are_named_and_make_the_verdict_partial(host, way, script, what):
+    wire = ["ip", "-n", space("wire"), "link"]
+    run([*wire, "add", "p-second", "type", "veth", "peer", "name", "host1", "netns", space(host)])
+    inner = ["nsenter", "-t", str(hosts.leader(host)), "-a", "--", "python3", "-c", script]
+    try:
+        with subprocess.Popen(inner, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "ready\n"
+            result = adhoc(host, "isolation", f"case=PAST-{way}").of(host)
+            hosts.execute(host, ["pkill", "-KILL", "-f", "sleep 120|time.sleep.120"], check=False)
+            process.kill()
+        assert result["verdict"] == "partial", result
+        assert what in str(result["proof"]["layer2"]["elsewhere"]) and "layer2.elsewhere" in " ".join(result["reasons"])
+    finally:
+        run([*wire, "delete", "p-second"], check=False)
+    again = adhoc(host, "isolation", f"case=PAST-{way}").of(host)
+    assert (again["verdict"], again["proof"]["layer2"]["elsewhere"]) == ("contained", []), again
+    assert adhoc(host, "isolation", f"case=PAST-{way} state=released").of(host)["verdict"] == "released"
+
+
+def test_two_responders_at_once_are_never_a_mixture(host):
+    started = [subprocess.Popen(command("ansible", host, "-m", "firebreak.response.isolation", "-a", f"case=TWO-{name} allow='{address} 514/udp'"),
+                                env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+               for name, address in (("A", "10.66.0.20"), ("B", "10.66.0.30"))]
+    said = [process.communicate(timeout=120)[0] for process in started]
+    won = [text for text in said if '"verdict": "contained"' in text]
+    lost = [text for text in said if '"verdict": "failed"' in text]
+    assert (len(won), len(lost)) == (1, 1), said
+    assert "another Firebreak run is at work" in lost[0] or "holds the isolation of this host" in lost[0]
+    listed = rules(host)
+    assert ("10.66.0.20" in listed) is not ("10.66.0.30" in listed)
+    winner = "A" if '"case": "TWO-A"' in won[0] else "B"
+    assert adhoc(host, "isolation", f"case=TWO-{winner} state=released").of(host)["verdict"] == "released"

@@ -71,7 +71,7 @@ def test_a_listing_reads_the_same_whatever_nft_makes_of_the_devices():
 
 def test_what_is_not_held_back_is_said():
     def frames(**values: object) -> dict[str, object]:
-        return {"layer2": {"cover": "egress-hook", "why": "", "devices": ["eth0"], "open": [], "programs": [], **values}}
+        return {"layer2": {"cover": "egress-hook", "why": "", "devices": ["eth0"], "open": [], "programs": [], "elsewhere": [], **values}}
 
     assert not [line for line in _run.not_covered("nftables", frames()) if "packet sockets" in line]
     assert "too old" in _run.not_covered("nftables", frames(cover="none", why="too old"))[0]

@@ -90,7 +90,7 @@ def test_what_would_have_been_cut_is_read_from_the_counters():
 
 def test_who_observes_never_says_contained():
     proof = {"ruleset": True, "flows_remaining": 0, "probe": None, "confirmed": True, "mode": "observe",
-             "layer2": {"cover": "none", "why": "", "devices": [], "open": [], "programs": []},
+             "layer2": {"cover": "none", "why": "", "devices": [], "open": [], "programs": [], "elsewhere": []},
              "widened": False, "hold": {"unit": "", "persist": False, "watch": False, "owner": False, "why": ""}}
     assert _run.judge(proof, False) == ("reported", [])
     assert _run.judge({**proof, "confirmed": None}, False)[0] == "unknown"

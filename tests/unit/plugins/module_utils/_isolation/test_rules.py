@@ -108,7 +108,7 @@ def test_rules_of_others_are_not_ours():
 
 def proof(**values: object) -> dict[str, object]:
     return {"ruleset": True, "flows_remaining": 0, "probe": {"holds": True}, "confirmed": True,
-            "layer2": {"cover": "egress-hook", "why": "", "devices": ["eth0"], "open": [], "programs": []},
+            "layer2": {"cover": "egress-hook", "why": "", "devices": ["eth0"], "open": [], "programs": [], "elsewhere": []},
             "widened": False, "hold": {"unit": "firebreak-hold-X.service", "persist": True, "watch": True, "owner": True, "why": ""}, **values}
 
 
