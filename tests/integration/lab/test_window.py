@@ -13,9 +13,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import pytest
+from ansible_collections.firebreak.response.plugins.module_utils._host._session import Session
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _layer2
+from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import make_plan
 
 from tests.lab import hosts, network
 from tests.lab.controller import adhoc
@@ -30,8 +33,8 @@ FLOWS = (*PACKETS, "frame")
 MARK = b"flood-of-the-lab"
 FLOOD = f"""
 import os, socket, struct, sys, threading, time
-C4, C6, OWN = sys.argv[1:]
-os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})  # what one processor sends arrives in this order
+C4, C6, OWN, pause = *sys.argv[1:4], float(sys.argv[4])
+if pause: os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})  # what one processor sends arrives in this order
 def opened(family, kind, protocol, to, head): return socket.socket(family, kind, protocol), head, to
 syn = struct.pack("!HHIIBBHHH", 40000, 8443, 1, 0, 80, 2, 1024, 0, 0)
 four, six = socket.AF_INET, socket.AF_INET6
@@ -40,6 +43,7 @@ flows += [opened(four, socket.SOCK_RAW, 6, (C4, 0), syn), opened(six, socket.SOC
 flows += [opened(four, socket.SOCK_RAW, 47, (C4, 0), bytes(4)), opened(six, socket.SOCK_RAW, 47, (C6, 0), bytes(4))]
 packet = struct.pack("!BBHHHBBH4s4s", 69, 0, 44, 1, 0, 64, 17, 0, socket.inet_aton(OWN), socket.inet_aton(C4))
 flows.append(opened(socket.AF_PACKET, socket.SOCK_RAW, 3, ("host0", 0x800), bytes.fromhex("ffffffffffff0266000000990800") + packet))
+if not pause: flows = flows[-1:]  # frames alone, as fast as it can
 def once(number):
     for way, head, to in flows:
         try: way.sendto(head + {MARK!r} + struct.pack("!q", number), to)
@@ -54,7 +58,7 @@ print("ready", flush=True)
 number = 0
 while not over.is_set():
     number = once(number)
-    time.sleep(0.0003)
+    if pause: time.sleep(pause)
 print(number)
 """
 # Prints [number, nanoseconds] of each packet, as JSON, once its input ends.
@@ -102,25 +106,36 @@ class Heard(NamedTuple):
         return self.times[self.of(*flows)[-1]] / 1e6
 
 
-def flooded(host: str, *calls: str) -> tuple[Heard, dict]:
-    """Isolate with these arguments while the host sends what it can; the result of the last call."""
+def flooded(host: str, work: Callable[[], object], pause: float = 0.0003) -> Heard:
+    """What is heard while something is done and the host sends, `pause` seconds between the rounds; 0: frames alone, without end."""
     with subprocess.Popen(inside("wire", [sys.executable, "-c", EAR, f"p-{host}"]), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           text=True) as ear, subprocess.Popen(
-            ["nsenter", "-t", str(hosts.leader(host)), "-a", "--", "python3", "-c", FLOOD, network.C2, network.C2_6, network.address(host)],
+            ["nsenter", "-t", str(hosts.leader(host)), "-a", "--", "python3", "-c", FLOOD, network.C2, network.C2_6, network.address(host),
+             str(pause)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as flood:
         assert ear.stdin and ear.stdout and flood.stdin and flood.stdout
         assert (ear.stdout.readline(), flood.stdout.readline()) == ("ready\n", "ready\n")
         try:
-            for arguments in calls:
-                result = adhoc(host, "isolation", arguments).of(host)
-                assert result["verdict"] == "contained", result
+            work()
         finally:
             flood.stdin.close()
             sent = int(flood.stdout.readline())
             subprocess.run(["sleep", "0.2"], check=True)
             ear.stdin.close()
             heard = json.loads(ear.stdout.readline())
-    return Heard(dict(heard), sent), result
+    return Heard(dict(heard), sent)
+
+
+def replaced(host: str) -> int:
+    """How many frames pass while our table for them takes its own place a hundred times: it is a matter of microseconds."""
+    plan = make_plan(Session("", 0, "", 0, "none", []), [], [network.address("controller")], [], "local")
+    table = _layer2.render(plan, _layer2.Devices(["host0"], [], {}))
+    hosts.execute(host, ["nft", "-f", "-"], text=table)
+    again = "import subprocess, sys\nfor _time in range(100): subprocess.run(['nft', '-f', '-'], input=sys.argv[1].encode(), check=True)"
+    try:
+        return len(flooded(host, lambda: hosts.execute(host, ["python3", "-c", again, table]), 0).times)
+    finally:
+        hosts.execute(host, ["nft", "-f", "-"], text=_layer2.REMOVE)
 
 
 @pytest.fixture
@@ -129,8 +144,14 @@ def cut(cell):
     host, backend = cell
 
     def once() -> tuple[Heard, dict]:
+        results: list[dict] = []
+
+        def isolate() -> None:
+            for more in ("", f" allow='{network.MONITORING} 8080/tcp'"):
+                results.append(adhoc(host, "isolation", f"case=WINDOW backend={backend}{more}").of(host))
+                assert results[-1]["verdict"] == "contained", results[-1]
         try:
-            return flooded(host, f"case=WINDOW backend={backend}", f"case=WINDOW backend={backend} allow='{network.MONITORING} 8080/tcp'")
+            return flooded(host, isolate), results[-1]
         finally:
             adhoc(host, "isolation", "case=WINDOW state=released")
     return once
@@ -154,6 +175,8 @@ def test_nothing_passes_once_the_first_packet_was_dropped(cell, cut):
     if result["proof"]["layer2"]["cover"] == "egress-hook":
         late, after = heard.late("frame"), heard.end("frame") - heard.end(*PACKETS)
         rows.append({"case": "frames", "expected": 0, "got": f"{late}; they end {after:.0f} ms after the packets", "holds": late == 0})
+        count = replaced(host)
+        rows.append({"case": "frames-while-the-table-is-replaced-100-times", "expected": 0, "got": count, "holds": count == 0})
     for row in rows:
         row.update(release=host, backend=backend)
     matrix.write("window", rows)
