@@ -2,303 +2,61 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Isolation as the steps see it: inspect, arm, cut, destroy, prove, confirm, release."""
+"""Isolation as the steps see it: what `_cut` does, then destroy, prove, confirm, hold, release."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from .._errors import HostError
 from .._host._sock_diag import destroy
 from .._host._sockets import own_addresses, read_sockets
-from .._host._workdir import Workdir, siblings
-from . import _backends, _others
-from ._commands import Trial, held_for
-from ._policy import OBSERVE, Plan, from_dict
-from ._rollback import Rollback, disarm, sweep
+from . import _backends
+from ._commands import NO_SYSTEMD, shared
+from ._cut import FRAMES, Cut
+from ._policy import Plan, from_dict
+from ._rollback import disarm, sweep
 
 if TYPE_CHECKING:
-    from ._holder import Holder
     from .._host._session import Session
     from .._host._sockets import Socket
+    from .._host._workdir import Workdir
 
 # States of TCP in which nothing can be delivered any more, or nothing ever was.
 _NO_FLOW = ("LISTEN", "CLOSE", "TIME_WAIT")
-_FRAMES = "table netdev "
-# Seconds for which a wider way in waits at least: the controller looks once more when the first interval is over.
-_SECOND_INTERVAL = 30
-NOT_HELD = {"unit": "", "persist": False, "watch": False, "owner": False, "why": ""}
 _MAY_DELIVER = ("ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE_WAIT", "LAST_ACK", "CLOSING")
+_NOT_HELD = {"unit": "", "persist": False, "watch": False, "owner": False, "why": ""}
 
 
-def _stands(state: dict[str, object]) -> bool:
-    """Whether an isolation is in force for good: confirmed, or held though nobody could."""
-    return any(bool(state.get(key)) for key in ("confirmed", "held_at", "sabotaged_at"))
+def _read_others() -> dict[str, str] | None:
+    """What others have in the firewall, as `_others.read` tells it."""
+    if not shared():
+        return {}
+    from . import _others
+
+    return _others.read()
 
 
-class Isolation:
-    """The isolation of this host for one case.
+def _changes(others: object) -> list[str]:
+    """What others have changed since the reading `others`."""
+    now = _read_others() if others is not None else None
+    if others is None or others == now:
+        return []
+    from . import _others
 
-    before, after: our part of the firewall now and as it should be; changed: whether they differ; state: what the
-    work folder says of the isolation in force (never believed about the rules, which are read from the kernel).
-    """
+    return _others.changes(others, now)
+
+
+
+
+class Isolation(Cut):
+    """The isolation of this host for one case."""
 
     def __init__(self, work: Workdir, plan: Plan | None, backend: str = "auto", root: str = "/", layer2: str = "auto") -> None:
-        self.work = work
-        self.plan = plan
-        self.root = root
-        self.wanted = backend
-        self.required = layer2 == "required"
-        self.before = ""
-        self.changed = False
-        self.backend = ""
-        self.backend_reason = ""
-        self.proved_by = "private network"
-        self.state: dict[str, object] = {}
+        super().__init__(work, plan, backend, root, layer2)
         self.cut_flows: list[Socket] = []
-        self._engine: _backends.Engine | None = None
-        self._rules: dict[str, str] = {}
-        self._frames = ""
-        self._trial: Trial | None = None
-        self._after: str | None = None
-        self._rollback: Rollback | None = None
-        self._lock = -1
-        self._loaded = False
-        self._just_read = False
-        self._old: dict[str, object] = {}
-        self._holder: Holder | None = None
-        self._held_anew = False
-        self._drifted = False
-        self._mended = False
-        self.rolled_back_at = ""
-
-    def _take_engine(self) -> _backends.Engine:
-        """The backend; for an isolation in force the one that it was made with. Sets `before`."""
-        if self._engine is not None:
-            return self._engine
-        self.state = self.state_of()
-        engine, reason = _backends.choose(self.wanted, self.root)
-        before = engine.live()
-        if not engine.holds(before):
-            # The kernel's nftables answers at once; iptables is asked only where a work folder speaks of it.
-            name = "nftables" if engine.name == "iptables" else "iptables"
-            if name == "nftables" or "iptables" in self._recorded():
-                try:
-                    other, _reason = _backends.choose(name, self.root)
-                    theirs = other.live()
-                except HostError:
-                    theirs = ""
-                there = bool(theirs) and other.holds(theirs)
-                if there and self.wanted == engine.name:
-                    raise HostError("backend: this host is isolated with {0}; release it before taking {1}. Nothing was changed".format(
-                        other.name, engine.name))
-                if there:
-                    engine, reason, before = other, "the isolation in force uses it", theirs
-        self._engine, self.before = engine, before
-        self.backend, self.backend_reason = engine.name, reason
-        # The rules say whose they are, and the unit that holds them does, even where the rules themselves were taken away.
-        for holder in [engine.holder(before), *held_for(self.root)]:
-            if holder and holder != self.work.case:
-                raise HostError("case {0} holds the isolation of this host; release it there first. Nothing was changed".format(holder))
-        return engine
-
-    @property
-    def observes(self) -> bool:
-        """Whether the plan cuts nothing and only counts."""
-        return self.plan is not None and self.plan.mode == OBSERVE
-
-    @property
-    def cuts_already(self) -> bool:
-        """Whether what is in force cuts the host off."""
-        plan = self.state.get("plan")
-        return bool(self.before) and not (isinstance(plan, dict) and plan.get("mode") == OBSERVE)
-
-    def counted(self) -> dict[str, int]:
-        """Packets that would have been cut."""
-        return self._take_engine().counted()
-
-    @property
-    def holder(self) -> Holder:
-        """The unit that holds the isolation, or could."""
-        if self._holder is None:
-            from ._holder import Holder  # not before there is something to hold: in a fleet, imports are what takes time
-
-            self._holder = Holder(self.work, self.root)
-        return self._holder
-
-    @property
-    def held(self) -> bool:
-        """Whether a unit holds the isolation of this case."""
-        return self.work.case in held_for(self.root)
-
-    def _recorded(self) -> list[object]:
-        """The backends that the work folders of this host speak of."""
-        states = [self.state, *(state.get("isolation") for _case, state in siblings(self.work))]
-        return [state.get("backend") for state in states if isinstance(state, dict)]
-
-    def inspect(self) -> None:
-        """Read what is in force and what should be. On a host that is not isolated nothing is waited for."""
-        if self.plan is None:
-            raise ValueError("a plan is needed")
-        engine = self._take_engine()
-        self._rules = engine.rules(self.plan, self.work.case)
-        self._frames = engine.layer2.text(self.plan)
-        if self.required:
-            engine.layer2.check(self._frames)
-        self.changed = not self.before or self.before != self.after
-        left = str(self.state.get("listing") or "")
-        if self.changed and self.state.get("confirmed") and self.state.get("plan") == self.plan.as_dict():
-            # More devices than there were are nobody's doing; rules for packets that differ are, and so are rules for frames that are gone.
-            (was, frames_were), (now, frames_now) = ((text.partition(_FRAMES)[0], _FRAMES in text) for text in (left, self.before))
-            self._drifted = now != was or frames_were and not frames_now
-
-    def inspect_again(self) -> None:
-        """For the second run: `after` is what the first one wrote down with the plan, which comes from there too."""
-        listing, by = self.state_of().get("listing"), self.state_of().get("proved_by")
-        if isinstance(listing, str) and isinstance(by, str):
-            self._after, self.proved_by = listing, by
-        self.inspect()
-        self._just_read = True  # and what is there is proved at once: on every host of a fleet, so nft is not asked twice
-
-    def state_of(self) -> dict[str, object]:
-        """What the work folder says of this case's isolation; empty where it says nothing."""
-        state = self.work.read().get("isolation")
-        return state if isinstance(state, dict) else {}
-
-    @property
-    def after(self) -> str:
-        """The canonical listing: our rules as the host's own program lists them, loaded in a private network."""
-        if self._after is None:
-            engine = self._take_engine()
-            if self._trial is None:
-                self._try_out()
-            listing = self._trial.result() if self._trial is not None else None
-            if not listing:
-                self.proved_by = "work folder"
-                same = self.plan is not None and self.state.get("plan") == self.plan.as_dict()
-                stored = self.state.get("listing") if same else None
-                if stored is None and self._loaded:  # what nft shows right after it took the rules
-                    stored = engine.live()
-                listing = stored if isinstance(stored, str) else "".join(self._rules.values())
-            self._after = listing
-            if self._loaded:
-                self.state.update(listing=listing, proved_by=self.proved_by)
-                self.work.update(isolation=self.state)
-        return self._after
-
-    def _try_out(self) -> None:
-        engine, plan = self._take_engine(), self.plan
-        if plan is not None:
-            self._trial = Trial(lambda: engine.try_out(self._rules, plan))
-
-    def arm(self, confirm_within: int, on_lost: str = "widen", then: str = "release") -> None:
-        """Write the way back and start the timer that takes it. Does not wait for the timer. `on_lost`, `then`: what it does."""
-        if self.plan is None:
-            raise ValueError("a plan is needed")
-        engine = self._take_engine()
-        self.work.make()
-        self._alone()
-        previous = self.state if self.before and self.state.get("rules") else {}
-        if previous and not _stands(previous):
-            held = previous.get("previous")
-            previous = held if isinstance(held, dict) else {}
-        tables = self.state.get("tables") if self.before else None
-        known = tables if isinstance(tables, dict) else engine.tables()
-        self.rolled_back_at = str(self.state.get("rolled_back_at") or "")
-        self._rollback = Rollback(self.work, self.root)
-        old = self.state
-        session = self.plan.session
-        self.state = {
-            "backend": engine.name, "plan": self.plan.as_dict(), "rules": self._rules, "tables": known,
-            "session": dict(zip(session._fields, session)), "token": self._rollback.token, "confirmed": False,
-            "armed_at": round(time.time(), 3), "confirm_within": confirm_within,
-            "frames": self._frames, "back": self._way_back(previous, known), "previous": previous or None,
-            "on_lost": on_lost, "then": then, "second_interval": max(confirm_within, _SECOND_INTERVAL),
-            "knocks": engine.knocks(self.plan), "wide": self._wider() if on_lost == "widen" else None,
-            "others": self.state.get("others") if self.before else None,
-        }
-        self.work.update(isolation=self.state, rolled_back_at=None)
-        self._rollback.start(confirm_within)
-        self._old = old
-
-    def prepare(self) -> None:
-        """Start early what the cut will need; it changes nothing by itself."""
-        self._take_engine().prepare()
-
-    def _alone(self) -> None:
-        """One run at a time on this host."""
-        if self._lock >= 0:
-            return
-        self._lock = os.open(self.work.root, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise HostError("another Firebreak run is at work on this host; nothing was changed. Run again when it is done") from error
-
-    def cut(self) -> None:
-        """Put the rules in force, once the way back is armed for sure; `settle` is to follow.
-
-        Raises HostError; the host is as before then.
-        """
-        engine, rollback = self._take_engine(), self._rollback
-        if rollback is None:
-            raise ValueError("arm first")
-        rollback.ready()
-        self.state.update(timer=rollback.kind, handle=rollback.handle)
-        try:
-            # What came before the cut may have taken longer than the way back waits: without it there is no cut.
-            if not rollback.armed:
-                raise HostError("rollback: it fired before the cut was made, as reading the host took too long; nothing is in force")
-            if self.held:  # what it would put back are the old rules
-                self.holder.stop()
-            engine.load(self._rules)
-            if self.required and not engine.layer2.load(self._frames):
-                raise HostError("layer2: required was asked for, but {0}; nothing is in force".format(engine.layer2.why))
-            if not rollback.armed:
-                raise HostError("rollback: it fired while the cut was made; nothing is in force")
-        except HostError:
-            self._perform(self.state["back"])
-            disarm(self.work, rollback.token, rollback.kind, rollback.handle, self.root)
-            self.work.update(isolation=self._old or None)
-            raise
-        self._loaded = True
-
-    def settle(self) -> None:
-        """After the cut: write it down, and begin to work out what the kernel should show."""
-        engine = self._take_engine()
-        if self.proved_by != "private network":
-            self._after = None
-        if not self.required:
-            engine.layer2.load(self._frames)
-        if self._trial is None and self._after is None:
-            self._try_out()
-        if self._old.get("token") and not self._old.get("confirmed"):
-            disarm(self.work, str(self._old["token"]), str(self._old.get("timer", "")), self._old.get("handle"), self.root)
-        self.work.update(isolation=self.state)
-
-    def _way_back(self, previous: dict[str, object], tables: dict[str, list[str]]) -> list[dict[str, object]]:
-        """Commands that bring back the isolation that a state describes, or none."""
-        engine, rules = self._take_engine(), previous.get("rules")
-        again = self.holder.start_again() if previous and self.held else []
-        return [*engine.back(rules if isinstance(rules, dict) else None, tables), *engine.layer2.back(str(previous.get("frames") or "")), *again]
-
-    @staticmethod
-    def _perform(steps: object) -> int:
-        from . import _undo
-
-        return _undo.perform(steps if isinstance(steps, list) else [])
-
-    def _wider(self) -> dict[str, object] | None:
-        """The isolation with a wider way in, and the commands that make it so; None where it would be the same."""
-        engine, plan = self._take_engine(), self.plan.widened() if self.plan is not None else None
-        if plan is None:
-            return None
-        rules, frames = engine.rules(plan, self.work.case, fresh=True), engine.layer2.text(plan)
-        return {"plan": plan.as_dict(), "rules": rules, "frames": frames, "steps": [*engine.back(rules, {}), *engine.layer2.back(frames)]}
 
     def flows(self, sockets: list[Socket]) -> list[Socket]:
         """The sockets with a peer that the plan forbids. What stays on the host and the management session are none."""
@@ -360,7 +118,7 @@ class Isolation:
             "ruleset": bool(live) and live == self.after,
             "ruleset_against": self.proved_by,
             "rollback": self.state.get("timer"),
-            "layer2": engine.layer2.report(live, self.after),
+            "layer2": {**engine.layer2.report(live, self.after), "elsewhere": self._ways_past()},
             "flows_remaining": 0 if self.observes else len(self.remaining(sockets)),
             "probe": None if self.observes else probe(),
             "management": {
@@ -370,7 +128,7 @@ class Isolation:
                 "source": session.source if session is not None else "none",
             },
             "widened": bool(self.state.get("widened_at")),
-            "hold": self.holder.report(self._held_anew) if self.held or self._holder is not None else NOT_HELD,
+            "hold": self.holder.report(self._held_anew) if self.held or self._holder is not None else {**_NOT_HELD, "why": self._why_not_held},
             "confirmed": True if self.state.get("confirmed") else None,
         }
 
@@ -401,7 +159,7 @@ class Isolation:
         self.state["confirmed"] = True
         self.state["previous"] = None
         if self.state.get("others") is None:
-            self.state["others"] = _others.read()
+            self.state["others"] = _read_others()
         self.work.update(isolation=self.state)
         return {"confirmed": True, "rolled_back": False, "how": how}
 
@@ -409,7 +167,7 @@ class Isolation:
         """Whether the rules for packets are those that are meant; for frames, interfaces may have come or gone."""
         if self.plan is None:
             return True
-        return bool(self.before) and self.before.partition(_FRAMES)[0] == self.after.partition(_FRAMES)[0]
+        return bool(self.before) and self.before.partition(FRAMES)[0] == self.after.partition(FRAMES)[0]
 
     def _admits(self, session: Session) -> bool:
         """Whether the plan's own management path holds a session, so that its rules cannot lock it out."""
@@ -432,6 +190,9 @@ class Isolation:
         if self.plan is None or not self.state.get("confirmed"):
             return
         if not self.held and not (persist or watch):
+            return
+        if not self.held and not os.path.isdir(os.path.join(self.root, "run/systemd/system")):
+            self._why_not_held = NO_SYSTEMD
             return
         self._alone()
         self._held_anew = self.holder.put(self._take_engine(), self.plan, persist, watch)
@@ -472,7 +233,7 @@ class Isolation:
                     "changed_by_others": []}
         self._alone()
         others = self.state.get("others")
-        changed_by_others = _others.changes(others, _others.read()) if others is not None else []
+        changed_by_others = _changes(others)
         plan = self.state.get("plan")
         self.plan = from_dict(plan, session) if isinstance(plan, dict) else Plan([], [], [], session)
         ended = self.destroy(self.flows(read_sockets(os.path.join(self.root, "proc"))))

@@ -9,9 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._errors import HostError
-from .._host._elsewhere import interfaces, xdp_sockets
 from .._host._netstate import dump
-from .._host._sockets import read_packet_sockets, read_sockets
 from .._text import printable
 from . import _layer2, _policy
 from ._commands import NETDEV, listing, run, table_exists
@@ -95,27 +93,15 @@ class Layer2:
 
     def report(self, listed: str, meant: str) -> dict[str, object]:
         """What a listing of this moment covers, of what was meant: {"cover", "why", "devices", "open": [{"device", "why"}],
-        "programs": [{"device", "what"}], "elsewhere": the same}."""
+        "programs": [{"device", "what"}]}."""
         bound = _layer2.bound(listed)
         programs = [{"device": printable(name, 64), "what": what} for name, what in self._programs]
         missing = {} if not bound else {name: LATE for name in self.devices.covered if name not in bound}
         return {
             "cover": "egress-hook" if bound else "none", "why": "" if bound else self.why or (_GONE if _layer2.bound(meant) else _REFUSED),
-            "devices": bound, "programs": programs, "elsewhere": self._elsewhere(),
+            "devices": bound, "programs": programs,
             "open": [{"device": printable(name, 64), "why": why} for name, why in sorted({**self.devices.left, **missing}.items())],
         }
-
-    def _elsewhere(self) -> list[dict[str, str]]:
-        """What can send without meeting any rule of this network namespace."""
-        try:
-            found = interfaces(dump("links"))
-            inodes = [one.inode for one in read_packet_sockets()] + [one.inode for one in read_sockets() if one.protocol == "tcp"]
-            count = xdp_sockets(inodes)
-        except OSError as error:
-            return [{"device": "", "what": "other network namespaces cannot be looked into: {0}".format(error.strerror)}]
-        if count:
-            found.append(("", "{0} AF_XDP sockets".format(count)))
-        return [{"device": printable(name, 64), "what": what} for name, what in found]
 
     def back(self, text: str) -> list[dict[str, object]]:
         """Commands that bring back earlier rules, or none."""

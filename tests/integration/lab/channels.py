@@ -66,7 +66,7 @@ def segment(sport, dport, flags): return struct.pack('!HHIIBBHHH', sport, dport,
 def frame(kind, packet, device='host0', told=3, queue=True):
     s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind((device, told))
     if not queue: s.setsockopt(263, 20, 1)
-    s.send(bytes.fromhex('ffffffffffff026600000099' + kind) + packet + M)
+    s.send(bytes.fromhex('ffffffffffff0266000001fe' + kind) + packet + M)
 def run(*words): subprocess.run(words, check=True)
 OTHERS = []
 def elsewhere():

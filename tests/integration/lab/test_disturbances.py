@@ -34,7 +34,7 @@ def udp(family, to):
     s = socket.socket(family, socket.SOCK_DGRAM)
     return lambda: s.sendto(mark, (to, 8443))
 def frame():
-    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(("host0", 0)); s.send(bytes.fromhex("ffffffffffff02660000009988b5") + mark + b"-in-a-frame")
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(("host0", 0)); s.send(bytes.fromhex("ffffffffffff0266000001fe88b5") + mark + b"-in-a-frame")
 ways = [udp(socket.AF_INET, "{network.C2}"), udp(socket.AF_INET6, "{network.C2_6}"), frame]
 while True:
     for way in ways[:KINDS]:

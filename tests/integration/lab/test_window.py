@@ -42,7 +42,7 @@ flows = [opened(four, socket.SOCK_DGRAM, 0, (C4, 8443), b""), opened(six, socket
 flows += [opened(four, socket.SOCK_RAW, 6, (C4, 0), syn), opened(six, socket.SOCK_RAW, 6, (C6, 0), syn)]
 flows += [opened(four, socket.SOCK_RAW, 47, (C4, 0), bytes(4)), opened(six, socket.SOCK_RAW, 47, (C6, 0), bytes(4))]
 packet = struct.pack("!BBHHHBBH4s4s", 69, 0, 44, 1, 0, 64, 17, 0, socket.inet_aton(OWN), socket.inet_aton(C4))
-flows.append(opened(socket.AF_PACKET, socket.SOCK_RAW, 3, ("host0", 0x800), bytes.fromhex("ffffffffffff0266000000990800") + packet))
+flows.append(opened(socket.AF_PACKET, socket.SOCK_RAW, 3, ("host0", 0x800), bytes.fromhex("ffffffffffff0266000001fe0800") + packet))
 if not pause: flows = flows[-1:]  # frames alone, as fast as it can
 def once(number):
     for way, head, to in flows:

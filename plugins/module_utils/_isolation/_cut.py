@@ -1,0 +1,301 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Up to the cut: read what is in force and what should be, arm the way back, put the rules in force."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from typing import TYPE_CHECKING
+
+from .._errors import HostError
+from .._host._workdir import Workdir, siblings
+from . import _backends
+from ._commands import Trial, held_for
+from ._policy import OBSERVE, Plan
+from ._rollback import Rollback, disarm
+
+if TYPE_CHECKING:
+    from ._holder import Holder
+
+FRAMES = "table netdev "  # where the rules for frames begin in a listing
+# Seconds for which a wider way in waits at least: the controller looks once more when the first interval is over.
+_SECOND_INTERVAL = 30
+
+
+def _stands(state: dict[str, object]) -> bool:
+    """Whether an isolation is in force for good: confirmed, or held though nobody could."""
+    return any(bool(state.get(key)) for key in ("confirmed", "held_at", "sabotaged_at"))
+
+
+class Cut:
+    """The isolation of this host for one case, as far as the cut; `_control.Isolation` is the whole of it.
+
+    before, after: our part of the firewall now and as it should be; changed: whether they differ; state: what the
+    work folder says of the isolation in force (never believed about the rules, which are read from the kernel).
+    """
+
+    def __init__(self, work: Workdir, plan: Plan | None, backend: str = "auto", root: str = "/", layer2: str = "auto") -> None:
+        self.work = work
+        self.plan = plan
+        self.root = root
+        self.wanted = backend
+        self.required = layer2 == "required"
+        self.before = ""
+        self.changed = False
+        self.backend = ""
+        self.backend_reason = ""
+        self.proved_by = "private network"
+        self.state: dict[str, object] = {}
+        self._engine: _backends.Engine | None = None
+        self._rules: dict[str, str] = {}
+        self._frames = ""
+        self._trial: Trial | None = None
+        self._after: str | None = None
+        self._rollback: Rollback | None = None
+        self._lock = -1
+        self._loaded = False
+        self._just_read = False
+        self._old: dict[str, object] = {}
+        self._holder: Holder | None = None
+        self._held_anew = False
+        self._why_not_held = ""
+        self._drifted = False
+        self._mended = False
+        self.rolled_back_at = ""
+
+    def _take_engine(self) -> _backends.Engine:
+        """The backend; for an isolation in force the one that it was made with. Sets `before`."""
+        if self._engine is not None:
+            return self._engine
+        self.state = self.state_of()
+        engine, reason = _backends.choose(self.wanted, self.root)
+        before = engine.live()
+        if not engine.holds(before):
+            # The kernel's nftables answers at once; iptables is asked only where a work folder speaks of it.
+            name = "nftables" if engine.name == "iptables" else "iptables"
+            if name == "nftables" or "iptables" in self._recorded():
+                try:
+                    other, _reason = _backends.choose(name, self.root)
+                    theirs = other.live()
+                except HostError:
+                    theirs = ""
+                there = bool(theirs) and other.holds(theirs)
+                if there and self.wanted == engine.name:
+                    raise HostError("backend: this host is isolated with {0}; release it before taking {1}. Nothing was changed".format(
+                        other.name, engine.name))
+                if there:
+                    engine, reason, before = other, "the isolation in force uses it", theirs
+        self._engine, self.before = engine, before
+        self.backend, self.backend_reason = engine.name, reason
+        # The rules say whose they are, and the unit that holds them does, even where the rules themselves were taken away.
+        for holder in [engine.holder(before), *held_for(self.root)]:
+            if holder and holder != self.work.case:
+                raise HostError("case {0} holds the isolation of this host; release it there first. Nothing was changed".format(holder))
+        return engine
+
+    @property
+    def observes(self) -> bool:
+        """Whether the plan cuts nothing and only counts."""
+        return self.plan is not None and self.plan.mode == OBSERVE
+
+    @property
+    def cuts_already(self) -> bool:
+        """Whether what is in force cuts the host off."""
+        plan = self.state.get("plan")
+        return bool(self.before) and not (isinstance(plan, dict) and plan.get("mode") == OBSERVE)
+
+    def counted(self) -> dict[str, int]:
+        """Packets that would have been cut."""
+        return self._take_engine().counted()
+
+    @property
+    def holder(self) -> Holder:
+        """The unit that holds the isolation, or could."""
+        if self._holder is None:
+            from ._holder import Holder  # not before there is something to hold: in a fleet, imports are what takes time
+
+            self._holder = Holder(self.work, self.root)
+        return self._holder
+
+    @property
+    def held(self) -> bool:
+        """Whether a unit holds the isolation of this case."""
+        return self.work.case in held_for(self.root)
+
+    def _recorded(self) -> list[object]:
+        """The backends that the work folders of this host speak of."""
+        states = [self.state, *(state.get("isolation") for _case, state in siblings(self.work))]
+        return [state.get("backend") for state in states if isinstance(state, dict)]
+
+    def inspect(self) -> None:
+        """Read what is in force and what should be. On a host that is not isolated nothing is waited for."""
+        if self.plan is None:
+            raise ValueError("a plan is needed")
+        engine = self._take_engine()
+        self._rules = engine.rules(self.plan, self.work.case)
+        self._frames = engine.layer2.text(self.plan)
+        if self.required:
+            engine.layer2.check(self._frames)
+        self.changed = not self.before or self.before != self.after
+        left = str(self.state.get("listing") or "")
+        if self.changed and self.state.get("confirmed") and self.state.get("plan") == self.plan.as_dict():
+            # More devices than there were are nobody's doing; rules for packets that differ are, and so are rules for frames that are gone.
+            (was, frames_were), (now, frames_now) = ((text.partition(FRAMES)[0], FRAMES in text) for text in (left, self.before))
+            self._drifted = now != was or frames_were and not frames_now
+
+    def inspect_again(self) -> None:
+        """For the second run: `after` is what the first one wrote down with the plan, which comes from there too."""
+        listing, by = self.state_of().get("listing"), self.state_of().get("proved_by")
+        if isinstance(listing, str) and isinstance(by, str):
+            self._after, self.proved_by = listing, by
+        self.inspect()
+        self._just_read = True  # and what is there is proved at once: on every host of a fleet, so nft is not asked twice
+
+    def state_of(self) -> dict[str, object]:
+        """What the work folder says of this case's isolation; empty where it says nothing."""
+        state = self.work.read().get("isolation")
+        return state if isinstance(state, dict) else {}
+
+    @property
+    def after(self) -> str:
+        """The canonical listing: our rules as the host's own program lists them, loaded in a private network."""
+        if self._after is None:
+            engine = self._take_engine()
+            if self._trial is None:
+                self._try_out()
+            listing = self._trial.result() if self._trial is not None else None
+            if not listing:
+                self.proved_by = "work folder"
+                same = self.plan is not None and self.state.get("plan") == self.plan.as_dict()
+                stored = self.state.get("listing") if same else None
+                if stored is None and self._loaded:  # what nft shows right after it took the rules
+                    stored = engine.live()
+                listing = stored if isinstance(stored, str) else "".join(self._rules.values())
+            self._after = listing
+            if self._loaded:
+                self.state.update(listing=listing, proved_by=self.proved_by)
+                self.work.update(isolation=self.state)
+        return self._after
+
+    def _try_out(self) -> None:
+        engine, plan = self._take_engine(), self.plan
+        if plan is not None:
+            self._trial = Trial(lambda: engine.try_out(self._rules, plan))
+
+    def arm(self, confirm_within: int, on_lost: str = "widen", then: str = "release") -> None:
+        """Write the way back and start the timer that takes it. Does not wait for the timer. `on_lost`, `then`: what it does."""
+        if self.plan is None:
+            raise ValueError("a plan is needed")
+        engine = self._take_engine()
+        self.work.make()
+        self._alone()
+        previous = self.state if self.before and self.state.get("rules") else {}
+        if previous and not _stands(previous):
+            held = previous.get("previous")
+            previous = held if isinstance(held, dict) else {}
+        tables = self.state.get("tables") if self.before else None
+        known = tables if isinstance(tables, dict) else engine.tables()
+        self.rolled_back_at = str(self.state.get("rolled_back_at") or "")
+        self._rollback = Rollback(self.work, self.root)
+        old = self.state
+        session = self.plan.session
+        self.state = {
+            "backend": engine.name, "plan": self.plan.as_dict(), "rules": self._rules, "tables": known,
+            "session": dict(zip(session._fields, session)), "token": self._rollback.token, "confirmed": False,
+            "armed_at": round(time.time(), 3), "confirm_within": confirm_within,
+            "frames": self._frames, "back": self._way_back(previous, known), "previous": previous or None,
+            "on_lost": on_lost, "then": then, "second_interval": max(confirm_within, _SECOND_INTERVAL),
+            "knocks": engine.knocks(self.plan), "wide": self._wider() if on_lost == "widen" else None,
+            "others": self.state.get("others") if self.before else None,
+        }
+        self.work.update(isolation=self.state, rolled_back_at=None)
+        self._rollback.start(confirm_within)
+        self._old = old
+
+    def prepare(self) -> None:
+        """Start early what the cut will need; it changes nothing by itself."""
+        self._take_engine().prepare()
+
+    def _alone(self) -> None:
+        """One run at a time on this host."""
+        if self._lock >= 0:
+            return
+        self._lock = os.open(self.work.root, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HostError("another Firebreak run is at work on this host; nothing was changed. Run again when it is done") from error
+
+    def cut(self) -> None:
+        """Put the rules in force, once the way back is armed for sure; `settle` is to follow.
+
+        Raises HostError; the host is as before then.
+        """
+        engine, rollback = self._take_engine(), self._rollback
+        if rollback is None:
+            raise ValueError("arm first")
+        rollback.ready()
+        self.state.update(timer=rollback.kind, handle=rollback.handle)
+        try:
+            # What came before the cut may have taken longer than the way back waits: without it there is no cut.
+            if not rollback.armed:
+                raise HostError("rollback: it fired before the cut was made, as reading the host took too long; nothing is in force")
+            if self.held:  # what it would put back are the old rules
+                self.holder.stop()
+            engine.load(self._rules)
+            if self.required and not engine.layer2.load(self._frames):
+                raise HostError("layer2: required was asked for, but {0}; nothing is in force".format(engine.layer2.why))
+            if not rollback.armed:
+                raise HostError("rollback: it fired while the cut was made; nothing is in force")
+        except HostError:
+            self._perform(self.state["back"])
+            disarm(self.work, rollback.token, rollback.kind, rollback.handle, self.root)
+            self.work.update(isolation=self._old or None)
+            raise
+        self._loaded = True
+
+    def settle(self) -> None:
+        """After the cut: write it down, and begin to work out what the kernel should show."""
+        engine = self._take_engine()
+        if self.proved_by != "private network":
+            self._after = None
+        if not self.required:
+            engine.layer2.load(self._frames)
+        if self._trial is None and self._after is None:
+            self._try_out()
+        if self._old.get("token") and not self._old.get("confirmed"):
+            disarm(self.work, str(self._old["token"]), str(self._old.get("timer", "")), self._old.get("handle"), self.root)
+        self.state["elsewhere"] = self._ways_past()
+        self.work.update(isolation=self.state)
+
+    def _way_back(self, previous: dict[str, object], tables: dict[str, list[str]]) -> list[dict[str, object]]:
+        """Commands that bring back the isolation that a state describes, or none."""
+        engine, rules = self._take_engine(), previous.get("rules")
+        again = self.holder.start_again() if previous and self.held else []
+        return [*engine.back(rules if isinstance(rules, dict) else None, tables), *engine.layer2.back(str(previous.get("frames") or "")), *again]
+
+    @staticmethod
+    def _perform(steps: object) -> int:
+        from . import _undo
+
+        return _undo.perform(steps if isinstance(steps, list) else [])
+
+    def _wider(self) -> dict[str, object] | None:
+        """The isolation with a wider way in, and the commands that make it so; None where it would be the same."""
+        engine, plan = self._take_engine(), self.plan.widened() if self.plan is not None else None
+        if plan is None:
+            return None
+        rules, frames = engine.rules(plan, self.work.case, fresh=True), engine.layer2.text(plan)
+        return {"plan": plan.as_dict(), "rules": rules, "frames": frames, "steps": [*engine.back(rules, {}), *engine.layer2.back(frames)]}
+
+    def _ways_past(self) -> object:
+        """What can send without meeting any rule of this network namespace; looked for once a run, and the second one knows it from the first."""
+        if self._just_read and "elsewhere" in self.state:
+            return self.state["elsewhere"]
+        from .._host._elsewhere import ways_past
+
+        return ways_past()
