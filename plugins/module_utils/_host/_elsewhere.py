@@ -19,7 +19,7 @@ from ._sockets import read_packet_sockets, read_sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET of linux/sched.h
 _MOST = 64  # namespaces that are looked into
@@ -118,15 +118,14 @@ def _enter(path: str) -> bool:
         os.close(handle)
 
 
-def xdp_sockets(known: Iterable[int], root: str = "/") -> int:
+def xdp_sockets(known: Callable[[], Iterable[int]], root: str = "/") -> int:
     """How many AF_XDP sockets there are in this namespace, or in use by its processes where the kernel does not tell.
 
-    `known`: inodes of sockets of other kinds; what else a process has mapped of a socket are the rings of one for AF_XDP.
+    `known`: gives inodes of sockets of other kinds; what else a process has mapped of a socket are the rings of one for AF_XDP.
     """
     told = _diagnosed()
     if told is not None:
         return told
-    others = set(known)
     found: set[int] = set()
     proc = os.path.join(root, "proc")
     for name in os.listdir(proc):
@@ -137,7 +136,7 @@ def xdp_sockets(known: Iterable[int], root: str = "/") -> int:
                 found.update(int(inode) for inode in _MAPPED.findall(maps.read(_ANSWER)))
         except OSError:
             continue
-    return len(found - others)
+    return len(found.difference(known())) if found else 0
 
 
 def _diagnosed() -> int | None:
@@ -167,7 +166,7 @@ def ways_past() -> list[dict[str, str]]:
     """What can send without meeting any rule of this network namespace: [{"device", "what"}]."""
     try:
         found = interfaces(dump("links"))
-        count = xdp_sockets([one.inode for one in read_packet_sockets()] + [one.inode for one in read_sockets() if one.protocol == "tcp"])
+        count = xdp_sockets(lambda: [*(one.inode for one in read_packet_sockets()), *(one.inode for one in read_sockets())])
     except OSError as error:
         return [{"device": "", "what": "other network namespaces cannot be looked into: {0}".format(error.strerror)}]
     if count:
