@@ -38,6 +38,9 @@ from ansible_collections.firebreak.response.plugins.plugin_utils._round import P
 from ansible_collections.firebreak.response.plugins.plugin_utils._text import printable
 
 Result = dict[str, Any]
+# How much of what others did to an isolation a record of the ledger holds: the last entries, and characters of each text.
+_DRIFT = 20
+_TEXT = 300
 # What a module takes that has no such option.
 _MAX_BYTES = int(str(arguments.EVIDENCE["max_bytes"]["default"]))
 
@@ -215,6 +218,9 @@ class ResponseAction(ActionBase):
             "unreachable": bool(result.get("unreachable")),
             "rolled_back": bool(result.get("rolled_back")),
         }
+        drift = verdict_of.drift(result)
+        if drift:  # the host forgets it at its release; the case does not
+            outcome["drift"] = {"count": len(drift), "last": [{key: text[:_TEXT] for key, text in one.items()} for one in drift[-_DRIFT:]]}
         timeline = result.get("timeline")
         try:
             case.add(
