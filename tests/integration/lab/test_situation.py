@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.lab import hosts
+from tests.lab import hosts, intruders
 from tests.lab.controller import Run, adhoc, playbook
 
 from .conftest import clean
@@ -66,3 +66,37 @@ def test_rules_that_were_removed_while_nobody_watched_are_told_by_the_run_that_f
     assert (found["verdict"], found["changed"]) == ("contained", True)
     assert [one["what"] for one in found["drift"]] == ["the rules had been changed or removed before this run"]
     assert adhoc(one, "isolation", f"case={case} state=released").of(one)["verdict"] == "released"
+
+
+def test_what_stays_on_a_host_that_took_its_isolation_back_is_named_and_counts_as_a_change(one):
+    case = f"STAYS-{int(time.time())}"
+    intruders.plant(one, "miner")
+    run = playbook("contain", "-l", one, "-e", f"firebreak_case={case}", "-e", "firebreak_management=192.0.2.77",
+                   "-e", "firebreak_confirm_within=6", "-e", "firebreak_on_management_lost=release")
+    result = run.of(one, "Contain the host")
+    assert (result["verdict"], result["rolled_back"], result["changed"]) == ("failed", True, True), result
+    assert "T" in hosts.execute(one, ["ps", "-C", "xmrig", "-o", "stat="]).stdout
+    assert "processes stay stopped (xmrig" in " ".join(result["reasons"])
+    assert "next: it is not isolated any more and has its network back" in screen(run)
+    released = adhoc(one, "suspicious_process", f"case={case} state=released").of(one)
+    assert released["verdict"] == "released" and released["thawed"]
+
+
+def test_evidence_that_nobody_has_fetched_is_named_by_the_release_and_stays(one):
+    case = f"UNFETCHED-{int(time.time())}"
+    path = f"/var/lib/firebreak/{case}/20261124T042751.123Z-volatile.tar.gz"
+    assert adhoc(one, "isolation", f"case={case}").of(one)["verdict"] == "contained"
+    hosts.execute(one, ["sh", "-c", f"umask 077; printf evidence >{path}"])
+    released = playbook("release", "-l", one, "-e", f"firebreak_case={case}")
+    result = released.of(one, "Give the network back")
+    assert (released.status, result["verdict"]) == (0, "released") and f"{path} (8 bytes, cut short)" in result["reasons"][-1]
+    assert "note: evidence that was never fetched whole stays on the host" in screen(released)
+    assert hosts.execute(one, ["cat", path]).stdout == "evidence"
+
+
+def test_a_misspelt_case_is_said_to_be_unknown_on_the_host(one):
+    released = playbook("release", "-l", one, "-e", "firebreak_case=MISSPELT")
+    result = released.of(one, "Give the network back")
+    assert (released.status, result["verdict"], result["changed"]) == (0, "released", False)
+    assert screen(released).count("this host has had nothing of case MISSPELT") == 1
+    assert hosts.execute(one, ["ls", "/var/lib/firebreak"], check=False).stdout == ""

@@ -170,3 +170,10 @@ def test_the_drift_that_a_release_brings_home_is_in_the_ledger(site):
 def test_without_drift_the_ledger_has_none(site):
     site.run(contain, Host([contained()], [accepted()]))
     assert all("drift" not in record.get("outcome", {}) for record in site.ledger())
+
+
+def test_what_a_broken_run_left_on_a_host_that_took_its_isolation_back_is_a_change(site):
+    left = accepted(None, verdict="failed", rolled_back=True, changed=True, reasons=["2 processes stay stopped"])
+    result = site.run(contain, Host([BROKEN], [left]))
+    assert (result["verdict"], result["changed"], result["rolled_back"]) == ("failed", True, True)
+    assert "2 processes stay stopped" in result["reasons"]
