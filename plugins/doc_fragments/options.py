@@ -40,6 +40,7 @@ options:
     description:
       - Addresses or networks that reach the host's SSH port B(instead of) the live connection's peer.
       - If the list is wrong, the host gives access back by itself after O(confirm_within) seconds, as O(on_management_lost) says.
+        Check mode tells beforehand.
       - Taken from the inventory variable C(firebreak_management) where the task does not give it.
     type: list
     elements: str

@@ -209,7 +209,7 @@ class Containment:
         """Check mode: what would be cut, killed and taken. Nothing is written."""
         if self.isolation is not None:
             self.results["isolation"] = isolation_run.predicted(
-                self.isolation, self.context.sockets, self.context.processes, self.diff, self.risks)
+                self.isolation, self.params, self.context.sockets, self.context.processes, self.diff, self.risks)
         if "termination" in self.steps:
             self.suspects.find()
             self.suspects.decide(str(self.params["autonomy"]))

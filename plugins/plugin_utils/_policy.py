@@ -149,6 +149,16 @@ def source(option: str, arguments: Mapping[str, object]) -> str:
     return option
 
 
+def unmatched(policy: Mapping[str, object], groups: Mapping[str, Collection[str]]) -> list[str]:
+    """Entries of firebreak_protected_hosts that protect nobody: they name no host and no group of the inventory.
+
+    `groups`: Ansible's variable, name of a group -> its hosts.
+    """
+    protected = policy.get("firebreak_protected_hosts", [])
+    names = {"all", *groups, *(str(host) for hosts in groups.values() for host in hosts)}
+    return [entry for entry in protected if not fnmatch.filter(names, entry)] if isinstance(protected, list) and protected else []
+
+
 def check_brakes(
     policy: Mapping[str, object],
     host: str,

@@ -110,6 +110,11 @@ class ResponseAction(ActionBase):
         return request_of.make(host, self._task.args, self.OPTIONS, task_vars, self._templar.template, unread)
 
     def _check_brakes(self, request: Request, task_vars: dict[str, Any]) -> None:
+        groups = task_vars.get("groups")
+        for entry in policy_of.unmatched(request.policy, groups) if isinstance(groups, Mapping) else ():
+            self._display.warning(
+                f"firebreak_protected_hosts has {printable(entry, 64)!r}, which names no host and no group of the inventory, and protects nobody"
+            )
         policy_of.check_brakes(
             request.policy,
             request.host,

@@ -110,7 +110,7 @@ def _isolate(
     isolation.inspect()
     risks = preflight(isolation, params, session, processes)
     if check_mode:
-        return predicted(isolation, sockets, processes, diff, risks)
+        return predicted(isolation, params, sockets, processes, diff, risks)
     if not isolation.changed:
         flows = isolation.remaining()
         described = describe(flows, processes)
@@ -150,15 +150,31 @@ def told(risks: list[Risk]) -> dict[str, object]:
 
 
 def predicted(
-    isolation: Isolation, sockets: list[Socket], processes: Mapping[int, Process], diff: bool, risks: list[Risk],
+    isolation: Isolation, params: Mapping[str, object], sockets: list[Socket], processes: Mapping[int, Process], diff: bool, risks: list[Risk],
 ) -> dict[str, object]:
     """Check mode: the rules that would be loaded and the flows that they would cut."""
     flows = isolation.flows(sockets) if isolation.changed else []
-    hoped = "would_be reported" if isolation.observes else "would_be contained"
-    result = _result(isolation, hoped, [], describe(flows, processes), diff, listing=isolation.after)
+    verdict, reasons = way_in(isolation, params)
+    result = _result(isolation, "would_be " + verdict, reasons, describe(flows, processes), diff, listing=isolation.after)
     mode = isolation.plan.mode if isolation.plan is not None else ""
     result["not_covered"] = not_covered(isolation.backend, {"mode": mode})
     return {**_observed(isolation, result), **told(risks)}
+
+
+def way_in(isolation: Isolation, params: Mapping[str, object]) -> tuple[str, list[str]]:
+    """What a run would come to as far as the way in is concerned, and why: a list of management systems may leave out who asks."""
+    plan = isolation.plan
+    if isolation.observes:
+        return "reported", []
+    if plan is None or not isolation.changed or plan.widened() is None:
+        return "contained", []
+    lost = "management does not hold {0}, by which the controller reaches the host, so that the way in would be lost: after {1} seconds ".format(
+        plan.session.peer_address, params["confirm_within"])
+    if params["on_management_lost"] == "release":
+        return "failed", [lost + "the host would give the whole network back (on_management_lost: release)"]
+    then = "stay cut" if params["then"] == "hold" else "give the network back"
+    return "partial", [lost + "SSH would be opened to it too, with the rest still cut (on_management_lost: widen); should nobody get in by that "
+                       "either, the host would {0} (then: {1})".format(then, params["then"])]
 
 
 def _observed(isolation: Isolation, result: dict[str, object]) -> dict[str, object]:

@@ -100,3 +100,21 @@ def test_a_misspelt_case_is_said_to_be_unknown_on_the_host(one):
     assert (released.status, result["verdict"], result["changed"]) == (0, "released", False)
     assert screen(released).count("this host has had nothing of case MISSPELT") == 1
     assert hosts.execute(one, ["ls", "/var/lib/firebreak"], check=False).stdout == ""
+
+
+def test_check_mode_warns_of_a_list_of_management_systems_that_would_lock_the_responder_out(one):
+    before = hosts.execute(one, ["nft", "-s", "list", "ruleset"]).stdout
+    wrong = ("-l", one, "-e", "firebreak_case=WAY", "-e", "firebreak_management=192.0.2.77", "--check")
+    run = playbook("contain", *wrong)
+    result = run.of(one, "Contain the host")
+    assert result["verdict"] == "would_be partial" and "the way in would be lost: after 60 seconds SSH would be opened" in screen(run)
+    alone = adhoc(one, "isolation", "case=WAY management=192.0.2.77 on_management_lost=release", "--check").of(one)
+    assert alone["verdict"] == "would_be failed" and "give the whole network back" in alone["reasons"][0]
+    assert hosts.execute(one, ["nft", "-s", "list", "ruleset"]).stdout == before
+
+
+def test_a_protected_host_that_is_misspelt_is_warned_of_once(lab):
+    run = adhoc("lab", "snapshot", "case=PROTECT", "--check", "-e", '{"firebreak_protected_hosts": ["deb31", "deb1?", "lab"]}')
+    assert all(run.of(host)["outcome"] == "would_be complete" for host in hosts.HOSTS), run.out
+    said = " ".join(run.err.split())
+    assert said.count("has 'deb31', which names no host") == 1 and "deb1?" not in said

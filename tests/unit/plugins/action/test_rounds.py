@@ -177,3 +177,10 @@ def test_what_a_broken_run_left_on_a_host_that_took_its_isolation_back_is_a_chan
     result = site.run(contain, Host([BROKEN], [left]))
     assert (result["verdict"], result["changed"], result["rolled_back"]) == ("failed", True, True)
     assert "2 processes stay stopped" in result["reasons"]
+
+
+def test_a_protected_host_that_the_inventory_does_not_have_is_warned_of(site):
+    groups = {"all": ["web07", "db01"], "web": ["web07"]}
+    result = site.run(contain, Host([contained()], [accepted()]), groups=groups, firebreak_protected_hosts=["bd01", "db*"])
+    assert result["verdict"] == "contained"
+    assert [text for text in site.shown if "bd01" in text and "protects nobody" in text] and not any("db*" in text for text in site.shown)

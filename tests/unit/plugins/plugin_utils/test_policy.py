@@ -162,3 +162,14 @@ def test_a_number_is_a_case_where_the_task_gives_it_and_where_the_policy_does(ra
 def test_true_is_no_case():
     with pytest.raises(PolicyError, match="case"):
         make({"case": True}, {})
+
+
+@pytest.mark.parametrize("entries, expected", [
+    (["db01", "db*", "all", "*", "databases", "[dw]b0?"], []), (["bd01", "db01", "dbs*"], ["bd01", "dbs*"]), ([], []), (["DB01"], ["DB01"])])
+def test_an_entry_that_protects_nobody_is_found(entries, expected):
+    groups = {"all": ["db01", "web07"], "databases": ["db01"], "ungrouped": []}
+    assert policy.unmatched({"firebreak_protected_hosts": entries}, groups) == expected
+
+
+def test_without_a_list_there_is_nothing_that_protects_nobody():
+    assert policy.unmatched({}, {"all": ["web07"]}) == []

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from ansible_collections.firebreak.response.plugins.module_utils import _contain
@@ -117,3 +119,28 @@ def test_the_preflight_refuses_the_cut_that_follows_an_observation_but_not_the_o
         _run.preflight(cutting, {"accept_risks": []}, SSH, {})
     cutting.state = {"plan": plan("egress").as_dict()}
     assert _run.preflight(cutting, {"accept_risks": []}, SSH, {})
+
+
+def asked(management, mode="full", changed=True, **options):
+    """What check mode says of the way in."""
+    planned = make_plan(SSH, [], management, [], "ssh", mode)
+    isolation = SimpleNamespace(plan=planned, observes=mode == "observe", changed=changed)
+    return _run.way_in(isolation, {"confirm_within": 60, "on_management_lost": "widen", "then": "release", **options})
+
+
+def test_check_mode_says_that_a_list_of_management_systems_leaves_out_who_asks_and_what_would_follow():
+    verdict, (reason,) = asked(["192.0.2.77"])
+    assert verdict == "partial" and "10.0.0.1" in reason and "after 60 seconds SSH would be opened" in reason and "then: release" in reason
+    assert "the host would stay cut (then: hold)" in asked(["192.0.2.77"], then="hold")[1][0]
+    verdict, (reason,) = asked(["192.0.2.77"], on_management_lost="release", confirm_within=8)
+    assert verdict == "failed" and "after 8 seconds the host would give the whole network back" in reason
+
+
+@pytest.mark.parametrize("right", [
+    {"management": []}, {"management": ["10.0.0.0/24"]}, {"management": ["192.0.2.77"], "changed": False}])
+def test_check_mode_does_not_warn_of_a_way_in_that_would_stay(right):
+    assert asked(**right) == ("contained", [])
+
+
+def test_who_only_observes_loses_no_way_in():
+    assert asked(["192.0.2.77"], mode="observe") == ("reported", [])
