@@ -113,11 +113,6 @@ _LEFT = {"reverse-shell": [], "beacon-udp": ["/dev/shm/.cache"], "beacon-ipv6": 
 NAMES = tuple(_PLANT)
 
 
-def plant(host: str, name: str) -> None:
-    """Plant one intruder by its name."""
-    _PLANT[name](host)
-
-
 def unplant(host: str, name: str) -> None:
     """Take one intruder away: its processes, then its files."""
     for unit in ["respawners", "guarded"] if name == "respawners" else [name]:
@@ -127,6 +122,12 @@ def unplant(host: str, name: str) -> None:
     for path in _LEFT[name]:
         execute(host, ["rm", "-rf", path])
         execute(host, ["pkill", "-KILL", "-f", path], check=False)  # what cron has started since
+
+
+def plant(host: str, name: str) -> None:
+    """Plant one intruder by its name; one that is there already, or what is left of it, goes first."""
+    unplant(host, name)
+    _PLANT[name](host)
 
 
 def brute_force(host: str, users: tuple[str, ...] = ("root", "admin", "oracle", "test", "deploy")) -> None:

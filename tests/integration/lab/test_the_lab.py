@@ -78,3 +78,12 @@ def test_guessed_passwords_stand_in_the_log_of_the_host(lab):
     assert len(lines) >= 10, "five users, up to three passwords each"
     assert all(f"from {network.SCANNER} port" in line for line in lines)
     assert any("invalid user oracle" in line for line in lines) and any("for root from" in line for line in lines)
+
+
+def test_an_intruder_that_is_planted_twice_is_there_once(host):
+    for _time in range(2):
+        for name in intruders.NAMES:
+            intruders.plant(host, name)
+    there = hosts.execute(host, ["ps", "-ww", "axo", "args"]).stdout.splitlines()
+    for word in ("bash -i", "dbus-run /dev/shm", "gvfsd /dev/shm", "xmrig /tmp", "[kworker/0:1] 86400", "/var/tmp/.x/m.py"):
+        assert len([line for line in there if line.startswith(word) or word in line and word.startswith("/")]) == 1, (word, there)
