@@ -148,8 +148,8 @@ def _drifted(results: list, word: str) -> list[str]:
 
 
 def _refusing(results: list) -> list[str]:
-    """The risks for which the preflight refused the host, by their names."""
-    return sorted({risk["risk"] for result in results if result.get("failed") and isinstance(result.get("preflight"), list)
+    """The risks for which the preflight refused the host, by their names; a host that was not refused has a proof beside them, if an empty one."""
+    return sorted({risk["risk"] for result in results if isinstance(result.get("preflight"), list) and "proof" not in result
                    for risk in result["preflight"] if isinstance(risk, dict) and risk.get("refuses") is True
                    and isinstance(risk.get("risk"), str) and _RISK.fullmatch(risk["risk"])})
 
@@ -161,7 +161,7 @@ def _next(word: str, results: list) -> str:
         return "nothing was done, and no connection made: mend what is named above and run again"
     risks = _refusing(results)
     if risks:
-        return f"nothing was changed: see to it, or take the risk and run again with -e firebreak_accept_risks={','.join(risks)}"
+        return f"nothing was changed: see to it, or take the risk, add {', '.join(risks)} to firebreak_accept_risks, and run again"
     if any(map(verdict_of.rolled_back, results)):
         return "it is not isolated any more and has its network back: mend what kept the controller out, and contain it again"
     if any(result.get("unreachable") for result in results) and proof:

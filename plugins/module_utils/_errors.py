@@ -15,6 +15,11 @@ class FirebreakError(Exception):
         """The same for the result's `reasons`, of which the controller shows 600 characters each."""
         return [str(self)]
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """Keys of the result that say the same to a program."""
+        return {}
+
 
 class OptionError(FirebreakError):
     """An option whose value cannot be used.

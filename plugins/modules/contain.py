@@ -102,6 +102,11 @@ steps:
       one outside check mode, since what the other steps destroy is taken whatever the steps are.
   type: dict
   returned: when the host was reached
+preflight:
+  description: Why the host was refused, in the form of C(preflight) of M(firebreak.response.isolation).
+  type: list
+  elements: dict
+  returned: when a risk that O(accept_risks) does not name stood against the isolation
 rolled_back:
   description: The host has taken the isolation back, since nobody confirmed it in time.
   type: bool
@@ -195,7 +200,7 @@ def main() -> None:
     try:
         result = _contain.run(module.params, module.check_mode, module._diff, timeline)
     except FirebreakError as error:
-        module.fail_json(msg=str(error), verdict="failed", reasons=error.reasons)
+        module.fail_json(msg=str(error), verdict="failed", reasons=error.reasons, **error.facts)
     module.exit_json(**result)
 
 

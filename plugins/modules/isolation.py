@@ -331,7 +331,7 @@ def main() -> None:
     try:
         result = _run.run(module.params, module.check_mode, module._diff)
     except FirebreakError as error:
-        module.fail_json(msg=str(error), verdict="failed", reasons=error.reasons)
+        module.fail_json(msg=str(error), verdict="failed", reasons=error.reasons, **error.facts)
     module.exit_json(**result)
 
 

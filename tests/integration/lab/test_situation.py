@@ -122,3 +122,17 @@ def test_a_protected_host_that_is_misspelt_is_warned_of_once(lab):
     assert run.returncode == 0 and run.stdout.count("would_be complete") >= len(hosts.HOSTS), run.stdout
     said = " ".join(run.stderr.split())
     assert said.count("has 'deb31', which names no host") == 1 and "deb1?" not in said
+
+
+def test_a_host_that_the_preflight_refuses_is_told_what_to_name(one):
+    hosts.execute(one, ["cp", "/bin/sleep", "/usr/sbin/corosync"])
+    hosts.execute(one, ["systemd-run", "--quiet", "--collect", "--unit=lab-cluster", "/usr/sbin/corosync", "600"])
+    try:
+        run = playbook("contain", "-l", one, "-e", "firebreak_case=FENCED")
+        result = run.of(one, "Contain the host")
+        assert (result["verdict"], result["changed"]) == ("failed", False) and run.status != 0
+        assert [risk["risk"] for risk in result["preflight"]] == ["cluster-fencing"]
+        assert "  next: nothing was changed: see to it, or take the risk, add cluster-fencing to firebreak_accept_risks" in screen(run)
+    finally:
+        hosts.execute(one, ["systemctl", "stop", "lab-cluster"], check=False)
+        hosts.execute(one, ["rm", "-f", "/usr/sbin/corosync"])

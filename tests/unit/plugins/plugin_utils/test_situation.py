@@ -99,7 +99,9 @@ PROOF = {"rollback": "systemd timer", "confirmed": None}
 
 @pytest.mark.parametrize("result, expected", [
     ({"verdict": "failed", "refused": True}, "no connection made"),
-    ({"verdict": "failed", "failed": True, "preflight": RISKS}, "-e firebreak_accept_risks=cluster-fencing,network-root"),
+    ({"verdict": "failed", "proof": {"confirmed": True}, "preflight": RISKS}, "mend them and run again"),
+    ({"verdict": "would_be failed", "proof": {}, "preflight": RISKS}, "mend them and run again"),
+    ({"verdict": "failed", "preflight": RISKS}, "add cluster-fencing, network-root to firebreak_accept_risks"),
     ({"verdict": "failed", "rolled_back": True, "steps": {"isolation": {"proof": PROOF}}}, "has its network back"),
     ({"verdict": "failed", "proof": PROOF}, "as on_management_lost says"),
     ({"verdict": "unknown", "unreachable": True}, "nothing is known of this host"),

@@ -229,6 +229,7 @@ def test_a_refusal_names_option_risks_and_what_to_do():
     assert caught.value.reasons == [
         "preflight: cluster-fencing: {0}. Instead: {1}".format(*risks[1][2:]),
         "preflight: To isolate all the same: accept_risks (variable firebreak_accept_risks): [cluster-fencing]; nothing was changed"]
+    assert caught.value.facts == {"preflight": [risks[1].as_dict()]}
     _preflight.refuse(risks, ["network-root", "cluster-fencing"])
     _preflight.refuse(risks[2:], [])
 
