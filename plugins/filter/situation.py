@@ -59,12 +59,13 @@ _NEXT = {
 _DONE = {
     "flows_cut": "connections cut", "flows_observed": "connections that an isolation would cut",
     "frozen": "processes stopped, not ended", "terminated": "processes ended",
-    "disabled": "cron tables changed", "thawed": "processes that run again", "restored": "cron tables given back",
+    "drift": "times that others changed the isolation", "disabled": "cron tables changed", "thawed": "processes that run again", "restored": "cron tables given back",
 }
-_NAMED = ("frozen", "terminated", "thawed")
+_NAMED = ("frozen", "terminated", "thawed", "drift")
 _NAMES = 8
 # What to do where all went as it was meant, by what was done.
 _THEN = {
+    "drift": "whoever does that has root there or manages its firewall: drift in the result has when, the host's journal around it may have who",
     "frozen": "they live on, stopped, until they are ended (run again with firebreak_autonomy: terminate) or released, which lets them go on",
     "thawed": "they have the network again: if they are an attacker's, contain again with firebreak_autonomy: terminate",
     "restored": "what their lines start comes back: clean them if they are an attacker's",
@@ -117,7 +118,7 @@ def _done(results: list) -> dict[str, list]:
 def _told(done: dict[str, list], would: bool) -> list[str]:
     lines = []
     for key in [key for key in _DONE if key in done]:
-        names = dict.fromkeys(_clean(one.get("name", "?"), 40) for one in done[key] if isinstance(one, dict)) if key in _NAMED else {}
+        names = dict.fromkeys(_clean(one.get("what" if key == "drift" else "name", "?"), 80 if key == "drift" else 40) for one in done[key] if isinstance(one, dict)) if key in _NAMED else {}
         shown = ", ".join(list(names)[:_NAMES]) + (", …" if len(names) > _NAMES else "")
         lines.append(f"  {'would be: ' if would else ''}{_DONE[key]}: {len(done[key])}" + (f" ({shown})" if shown else ""))
     return lines

@@ -270,7 +270,7 @@ drift:
     - What others did to the rules since the isolation was confirmed. The verdict speaks of now; this says whether it was always so.
   type: list
   elements: dict
-  returned: when the state is isolated, not in check mode
+  returned: not in check mode
   contains:
     at:
       description: UTC time at which it was put back; an empty string where this very run found it.

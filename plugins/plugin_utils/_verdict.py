@@ -58,7 +58,7 @@ def confirmed(result: Mapping[str, object]) -> bool:
 
 
 # Lists of what was done, by either run, and of what is said about it.
-_ADD_UP = ("reasons", "not_covered", "flows_cut", "flows_observed", "terminated", "frozen", "disabled")
+_ADD_UP = ("reasons", "not_covered", "flows_cut", "flows_observed", "terminated", "frozen", "disabled", "drift")
 # How reasons of a containment begin that concern what is open until the confirmation.
 OPEN = "isolation: "
 # What only the first run knows.

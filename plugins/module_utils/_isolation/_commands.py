@@ -167,24 +167,24 @@ def shared() -> bool:
         except OSError:
             continue
     body = struct.pack("=BBH", 0, 0, 0)
+    ours = (TABLE.encode("ascii"), HELD.encode("ascii"))
     try:
         with _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 12) as channel:
             channel.settimeout(_SECONDS)
             channel.send(struct.pack("=IHHII", 16 + len(body), (10 << 8) | 1, 0x301, 1, 0) + body)
-            data = channel.recv(65536)
+            while True:
+                data = channel.recv(65536)
+                at = 0
+                while at + 16 <= len(data):
+                    length, kind = struct.unpack_from("=IH", data, at)
+                    if kind == 3:  # NLMSG_DONE
+                        return False
+                    # NFTA_TABLE_NAME comes first.
+                    if length < 24 or kind == 2 or data[at + 24: at + length].split(b"\0", 1)[0] not in ours:
+                        return True
+                    at += (length + 3) & ~3
     except OSError:
         return True
-    ours = (TABLE.encode("ascii"), HELD.encode("ascii"))
-    at = 0
-    while at + 16 <= len(data):
-        length, kind = struct.unpack_from("=IH", data, at)
-        if kind == 3:  # NLMSG_DONE
-            return False
-        # NFTA_TABLE_NAME comes first.
-        if length < 24 or kind == 2 or data[at + 24: at + length].split(b"\0", 1)[0] not in ours:
-            return True
-        at += (length + 3) & ~3
-    return True
 
 
 def table_exists(family: int, name: str = TABLE) -> bool | None:

@@ -63,6 +63,7 @@ class Cut:
         self._holder: Holder | None = None
         self._held_anew = False
         self._why_not_held = ""
+        self._past: object = None
         self._drifted = False
         self._mended = False
         self.rolled_back_at = ""
@@ -294,8 +295,11 @@ class Cut:
 
     def _ways_past(self) -> object:
         """What can send without meeting any rule of this network namespace; looked for once a run, and the second one knows it from the first."""
-        if self._just_read and "elsewhere" in self.state:
-            return self.state["elsewhere"]
-        from .._host._elsewhere import ways_past
+        if self._past is None:
+            if self._just_read and isinstance(self.state.get("elsewhere"), list):
+                self._past = self.state["elsewhere"]
+            else:
+                from .._host._elsewhere import ways_past
 
-        return ways_past()
+                self._past = ways_past()
+        return self._past

@@ -302,6 +302,7 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
     reasons = [] if isolation.changed else elsewhere(work)
     if check_mode:
         return _result(isolation, "would_be " + ("partial" if reasons else "released"), reasons, [], diff)
+    drift = isolation.drift()  # the release takes away what tells of it
     ended = isolation.release(session)
     remaining = ended["remaining"]
     if isinstance(remaining, list) and remaining:
@@ -314,7 +315,7 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
     told_of = {key: strings(ended[key]) for key in ("residual", "changed_by_others")}
     if told_of["changed_by_others"]:
         reasons.append("what others have in the firewall has changed since the isolation was confirmed; it stays as it is")
-    return {**_result(isolation, verdict, reasons, [], diff), **told_of}
+    return {**_result(isolation, verdict, reasons, [], diff), **told_of, "drift": drift}
 
 
 def _result(

@@ -145,3 +145,12 @@ def test_a_snapshot_of_a_host_that_hangs_is_unknown(site, monkeypatch):
     monkeypatch.setattr(response, "longest", lambda options: 0.2)
     result = site.run(snapshot, Host([hanging]))
     assert (result["outcome"], result["unreachable"]) == ("unknown", True) and "no answer" in result["reasons"][0]
+
+
+def test_what_others_did_is_in_the_result_and_in_the_ledger(site):
+    found = {"at": "", "what": "the rules had been changed or removed before this run"}
+    first, second = first_run(isolation="unknown"), second_run()
+    first["steps"]["isolation"]["drift"], second["steps"]["isolation"]["drift"] = [found], []
+    result = site.run(contain, Host([first], [second]))
+    assert result["steps"]["isolation"]["drift"] == [found]
+    assert next(record for record in site.ledger() if record["event"] == "finished")["outcome"]["drift"] == [found]

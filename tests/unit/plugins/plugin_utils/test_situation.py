@@ -43,3 +43,11 @@ def test_what_an_observation_saw_is_not_told_as_cut():
     found = {"network": {"verdict": "reported", "reasons": [], "flows_cut": [], "flows_observed": [{}, {}, {}]}}
     assert situation({"web07": found}, ["web07"], ["network"]) == [
         "1 reported of 1 hosts", "web07: reported", "  connections that an isolation would cut: 3"]
+
+
+def test_what_others_did_to_the_isolation_is_told():
+    drift = [{"at": "2026-11-24T02:14:07Z", "what": "the rules had been changed or removed; they are put back\x1b[2J"}]
+    for result in ({"verdict": "contained", "drift": drift}, {"verdict": "contained", "steps": {"isolation": {"drift": drift}}}):
+        text = "\n".join(situation({"web07": {"r": result}}, ["web07"], ["r"]))
+        assert "others changed the isolation: 1 (the rules had been changed" in text and "has root there" in text and "\x1b" not in text
+    assert "others" not in "\n".join(situation({"web07": {"r": {"verdict": "contained", "drift": []}}}, ["web07"], ["r"]))
