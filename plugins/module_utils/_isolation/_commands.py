@@ -13,6 +13,7 @@ import struct
 from typing import TYPE_CHECKING, Callable
 
 from .._errors import HostError
+from .._host._workdir import possible
 
 if TYPE_CHECKING:
     import subprocess
@@ -55,7 +56,7 @@ def held_for(root: str = "/") -> list[str]:
         except OSError:
             continue
         found.update(name[len(_UNIT[0]):-len(_UNIT[1])] for name in names if name.startswith(_UNIT[0]) and name.endswith(_UNIT[1]))
-    return sorted(found)
+    return sorted(case for case in found if possible(case))
 
 
 def start(argv: list[str]) -> subprocess.Popen[bytes]:

@@ -307,6 +307,8 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
     remaining = ended["remaining"]
     if isinstance(remaining, list) and remaining:
         reasons.append("{0} forbidden connections could not be ended and may come back to life".format(len(remaining)))
+    if ended["left"]:
+        reasons.append(str(ended["left"]))
     if isolation.changed:
         tell(work.case, "isolation released")
     verdict = "partial" if reasons else "released"
