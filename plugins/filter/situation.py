@@ -59,7 +59,8 @@ _NEXT = {
 _DONE = {
     "flows_cut": "connections cut", "flows_observed": "connections that an isolation would cut",
     "frozen": "processes stopped, not ended", "terminated": "processes ended",
-    "drift": "times that others changed the isolation", "disabled": "cron tables changed", "thawed": "processes that run again", "restored": "cron tables given back",
+    "drift": "times that others changed the isolation",
+    "disabled": "cron tables changed", "thawed": "processes that run again", "restored": "cron tables given back",
 }
 _NAMED = ("frozen", "terminated", "thawed", "drift")
 _NAMES = 8
@@ -118,7 +119,9 @@ def _done(results: list) -> dict[str, list]:
 def _told(done: dict[str, list], would: bool) -> list[str]:
     lines = []
     for key in [key for key in _DONE if key in done]:
-        names = dict.fromkeys(_clean(one.get("what" if key == "drift" else "name", "?"), 80 if key == "drift" else 40) for one in done[key] if isinstance(one, dict)) if key in _NAMED else {}
+        word, most = ("what", 80) if key == "drift" else ("name", 40)
+        found = [one for one in done[key] if isinstance(one, dict)] if key in _NAMED else []
+        names = dict.fromkeys(_clean(one.get(word, "?"), most) for one in found)
         shown = ", ".join(list(names)[:_NAMES]) + (", …" if len(names) > _NAMES else "")
         lines.append(f"  {'would be: ' if would else ''}{_DONE[key]}: {len(done[key])}" + (f" ({shown})" if shown else ""))
     return lines

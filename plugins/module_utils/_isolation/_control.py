@@ -49,8 +49,6 @@ def _changes(others: object) -> list[str]:
     return _others.changes(others, now)
 
 
-
-
 class Isolation(Cut):
     """The isolation of this host for one case."""
 

@@ -212,6 +212,8 @@ def judged(
     result = _result(isolation, verdict, reasons, flows, diff, proof, isolation.after)
     if rolled_back:
         result["rolled_back"] = True
+        if isolation.before:
+            result["reasons"] = ["the rollback has fired: the isolation before this one is in force again"]
     if isolation.observes:
         result["packets_observed"] = isolation.counted()
     return result if confirmation is not None else _observed(isolation, result)
