@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import re
+
 DOCUMENTATION = r"""
 name: situation
 short_description: One screen of result for a batch of hosts
@@ -45,32 +47,35 @@ _value:
   elements: str
 """
 
+from ansible_collections.firebreak.response.plugins.plugin_utils import _verdict as verdict_of
+
 # The worst first: what a responder must look at stands at the top of the screen.
 _ORDER = ("unknown", "failed", "partial")
 _LINES = 60  # hosts shown in full; a screen is no report
+# Where nothing more is known than the verdict.
 _NEXT = {
-    "unknown": "nothing is known of this host: reach it by its console, or run again",
+    "unknown": "nothing is known of this host: see that it is up, or reach it by its console, and run again",
     "failed": "the step did not succeed: read the reasons above, mend them and run again",
     "partial": "not everything succeeded: read the reasons above before you rely on it",
 }
-
-
 # What was done, by the key of its list in a result, in the order of the work; with the names of whom it was done to.
 _DONE = {
     "flows_cut": "connections cut", "flows_observed": "connections that an isolation would cut",
     "frozen": "processes stopped, not ended", "terminated": "processes ended",
-    "drift": "times that others changed the isolation",
     "disabled": "cron tables changed", "thawed": "processes that run again", "restored": "cron tables given back",
 }
-_NAMED = ("frozen", "terminated", "thawed", "drift")
+_NAMED = ("frozen", "terminated", "thawed")
 _NAMES = 8
 # What to do where all went as it was meant, by what was done.
 _THEN = {
-    "drift": "whoever does that has root there or manages its firewall: drift in the result has when, the host's journal around it may have who",
     "frozen": "they live on, stopped, until they are ended (run again with firebreak_autonomy: terminate) or released, which lets them go on",
     "thawed": "they have the network again: if they are an attacker's, contain again with firebreak_autonomy: terminate",
     "restored": "what their lines start comes back: clean them if they are an attacker's",
 }
+# What a drift says where somebody did it, and no interface came or went; and how much of it a host tells at most.
+_BY_SOMEBODY = "changed or removed"
+_DRIFT_MOST = 100
+_RISK = re.compile(r"[a-z][a-z-]{1,39}", re.ASCII)
 
 
 def _clean(value: object, limit: int = 600) -> str:
@@ -95,13 +100,16 @@ def _rank(word: str) -> int:
 
 
 def _reasons(result: object) -> list[str]:
+    """Why it is no success, a line each; what is said beside a success is no reason for it, but worth a line."""
     if not isinstance(result, dict):
-        return ["no result: the step was not reached"]
+        return ["because: no result: the step was not reached"]
     reasons = result.get("reasons")
     said = [_clean(reason) for reason in reasons] if isinstance(reasons, list) else []
+    if _rank(_word(result)) == len(_ORDER):
+        return [f"note: {reason}" for reason in said]
     if not said and result.get("msg"):
         said = [_clean(result["msg"])]
-    return said
+    return [f"because: {reason}" for reason in said]
 
 
 def _done(results: list) -> dict[str, list]:
@@ -119,12 +127,49 @@ def _done(results: list) -> dict[str, list]:
 def _told(done: dict[str, list], would: bool) -> list[str]:
     lines = []
     for key in [key for key in _DONE if key in done]:
-        word, most = ("what", 80) if key == "drift" else ("name", 40)
         found = [one for one in done[key] if isinstance(one, dict)] if key in _NAMED else []
-        names = dict.fromkeys(_clean(one.get(word, "?"), most) for one in found)
+        names = dict.fromkeys(_clean(one.get("name", "?"), 40) for one in found)
         shown = ", ".join(list(names)[:_NAMES]) + (", …" if len(names) > _NAMES else "")
         lines.append(f"  {'would be: ' if would else ''}{_DONE[key]}: {len(done[key])}" + (f" ({shown})" if shown else ""))
     return lines
+
+
+def _drifted(results: list, word: str) -> list[str]:
+    """What others did to the isolation meanwhile, and what follows from it."""
+    drift = next((found for found in map(verdict_of.drift, results) if found), [])
+    if not drift:
+        return []
+    times = "once" if len(drift) == 1 else f"{len(drift)} times" + (" or more" if len(drift) >= _DRIFT_MOST else "")
+    at = f" at {_clean(drift[-1]['at'], 40)}" if drift[-1]["at"] else ""
+    lines = [f"  the isolation was disturbed {times}, last{at}: {_clean(drift[-1]['what'], 200)}"]
+    if any(_BY_SOMEBODY in one["what"] for one in drift):
+        lines.append("  next: whoever changed the rules has root on the host or manages its firewall: if that was neither you nor your tools, "
+                     + ("contain it again, and rebuild it" if word == "released" else "root is the attacker's: rebuild it, do not clean it"))
+    return lines
+
+
+def _refusing(results: list) -> list[str]:
+    """The risks for which the preflight refused the host, by their names."""
+    return sorted({risk["risk"] for result in results if result.get("failed") and isinstance(result.get("preflight"), list)
+                   for risk in result["preflight"] if isinstance(risk, dict) and risk.get("refuses") is True
+                   and isinstance(risk.get("risk"), str) and _RISK.fullmatch(risk["risk"])})
+
+
+def _next(word: str, results: list) -> str:
+    """What to do about a verdict that is no success: by what the results say besides it, from the surest on."""
+    proof = next((proof for proof in map(verdict_of.proof, results) if proof), {})
+    if any(result.get("refused") for result in results):
+        return "nothing was done, and no connection made: mend what is named above and run again"
+    risks = _refusing(results)
+    if risks:
+        return f"nothing was changed: see to it, or take the risk and run again with -e firebreak_accept_risks={','.join(risks)}"
+    if any(map(verdict_of.rolled_back, results)):
+        return "what was cut now is not any more: mend what kept the controller out, and contain it again"
+    if any(result.get("unreachable") for result in results) and proof:
+        return "it was cut off and nobody gets in: at its console, journalctl -t incident_response says what it has done since"
+    if proof and proof.get("confirmed") is not True and word == "failed":
+        return "nobody has confirmed the isolation, so the host decides by itself, as on_management_lost says: run again once it has"
+    return _NEXT[word]
 
 
 def situation(hostvars: dict, hosts: list, results: list) -> list[str]:
@@ -135,23 +180,25 @@ def situation(hostvars: dict, hosts: list, results: list) -> list[str]:
         # What was left out because of another step says nothing, unless all were.
         found = [one for one in found if not (isinstance(one, dict) and one.get("skipped"))] or [None]
         worst = min(found, key=lambda result: _rank(_word(result)))
-        reasons = [reason for result in found if _rank(_word(result)) < len(_ORDER) for reason in _reasons(result)]
+        reasons = sorted(dict.fromkeys(reason for result in found for reason in _reasons(result)), key=lambda line: line.startswith("note"))
         evidence = next((r["evidence"]["path"] for r in found if isinstance(r, dict) and isinstance(r.get("evidence"), dict)
                          and r["evidence"].get("path")), "")
-        rows.append((_rank(_word(worst)), _clean(host, 64), _word(worst), reasons, _clean(evidence), _done(found)))
+        rows.append((_rank(_word(worst)), _clean(host, 64), _word(worst), reasons, _clean(evidence), found))
     rows.sort(key=lambda row: row[:3])
     counts: dict[str, int] = {}
     for row in rows:
         counts[row[2]] = counts.get(row[2], 0) + 1
     lines = [", ".join(f"{count} {word}" for word, count in counts.items()) + f" of {len(rows)} hosts"]
-    for rank, host, word, reasons, evidence, done in rows[:_LINES]:
-        would = word.startswith("would_be")
+    for rank, host, word, reasons, evidence, found in rows[:_LINES]:
+        would, done = word.startswith("would_be"), _done(found)
+        known = [result for result in found if isinstance(result, dict)]
         lines.append(f"{host}: {word}" + (f", evidence {evidence}" if evidence else ""))
-        lines.extend(f"  because: {reason}" for reason in reasons[:8])
+        lines.extend(f"  {reason}" for reason in reasons[:8])
         lines.extend(_told(done, would))
         lines.extend(f"  next: {sentence}" for key, sentence in _THEN.items() if key in done and not would)
+        lines.extend(_drifted(known, word))
         if rank < len(_ORDER):
-            lines.append(f"  next: {_NEXT[word.removeprefix('would_be ')]}")
+            lines.append(f"  next: {_next(word.removeprefix('would_be '), known)}")
     if len(rows) > _LINES:
         lines.append(f"and {len(rows) - _LINES} more hosts, none worse than the last one shown")
     return lines

@@ -99,4 +99,8 @@ def _finish(work: Workdir, params: Mapping[str, object], diff: bool) -> dict[str
         from ._evidence._fetch import discard
 
         result["discarded"] = discard(work, received.get("name"), received.get("sha256"))
+    if result.get("rolled_back"):
+        from ._remains import told
+
+        told(work, result, bool(received))
     return result

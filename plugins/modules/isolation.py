@@ -268,6 +268,7 @@ preflight:
 drift:
   description:
     - What others did to the rules since the isolation was confirmed. The verdict speaks of now; this says whether it was always so.
+      A release gives it a last time, before it takes away the unit that has noted it.
   type: list
   elements: dict
   returned: not in check mode

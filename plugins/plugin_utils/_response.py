@@ -38,7 +38,9 @@ from ansible_collections.firebreak.response.plugins.plugin_utils._round import P
 from ansible_collections.firebreak.response.plugins.plugin_utils._text import printable
 
 Result = dict[str, Any]
-_DRIFT = 100  # entries of it that go into the ledger
+# How much of what others did to an isolation a record of the ledger holds: the last entries, and characters of each text.
+_DRIFT = 20
+_TEXT = 300
 # What a module takes that has no such option.
 _MAX_BYTES = int(str(arguments.EVIDENCE["max_bytes"]["default"]))
 
@@ -216,9 +218,9 @@ class ResponseAction(ActionBase):
             "unreachable": bool(result.get("unreachable")),
             "rolled_back": bool(result.get("rolled_back")),
         }
-        drift = _drift(result)
-        if drift:
-            outcome["drift"] = drift
+        drift = verdict_of.drift(result)
+        if drift:  # the host forgets it at its release; the case does not
+            outcome["drift"] = {"count": len(drift), "last": [{key: text[:_TEXT] for key, text in one.items()} for one in drift[-_DRIFT:]]}
         timeline = result.get("timeline")
         try:
             case.add(
@@ -237,14 +239,6 @@ class ResponseAction(ActionBase):
                 result["msg"] = f"{request.host}: partial, see reasons"
         result["ledger"] = {"path": case.ledger.path, "count": case.at.count, "head": case.at.head}
         return result
-
-
-def _drift(result: Mapping[str, object]) -> list[object]:
-    """What others did to an isolation, of a result or of its step."""
-    steps = result.get("steps")
-    step = steps.get("isolation") if isinstance(steps, Mapping) else None
-    found = next((place["drift"] for place in (result, step) if isinstance(place, Mapping) and isinstance(place.get("drift"), list)), [])
-    return list(found)[:_DRIFT] if isinstance(found, list) else []
 
 
 class _Case:

@@ -43,6 +43,17 @@ def proof(result: Mapping[str, object]) -> Mapping[str, object]:
     return {}
 
 
+def drift(result: Mapping[str, object]) -> list[dict[str, str]]:
+    """What others did to the isolation, in a result of `isolation` or `contain`: [{"at": UTC time or "", "what"}]."""
+    steps = result.get("steps")
+    step = steps.get("isolation") if isinstance(steps, Mapping) else None
+    for place in (result, step):
+        found = place.get("drift") if isinstance(place, Mapping) else None
+        if isinstance(found, list):
+            return [{key: str(one.get(key, "")) for key in ("at", "what")} for one in found if isinstance(one, Mapping)]
+    return []
+
+
 def rolled_back(result: Mapping[str, object]) -> bool:
     """Whether the host says that it has taken its isolation back."""
     found = proof(result)

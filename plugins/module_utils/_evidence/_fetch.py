@@ -26,6 +26,11 @@ _MANIFEST = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{3}Z-[a-z]{1,16}\.manifest\.jso
 _CHUNK = 1048576
 
 
+def is_bundle(name: str) -> bool:
+    """Whether a file's name is that of a bundle."""
+    return _BUNDLE.fullmatch(name) is not None
+
+
 def manifest_of(bundle: str) -> str:
     """The name of the manifest that belongs to a bundle's name."""
     return bundle[: -len(".tar.gz")] + ".manifest.json"

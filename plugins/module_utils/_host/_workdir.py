@@ -169,3 +169,10 @@ def elsewhere(work: Workdir) -> list[str]:
         return []
     return ["nothing on this host belongs to case {0}, but something does to case {1}: was that meant?".format(work.case, case)
             for case, state in siblings(work) if any(state.get(key) for key in _TO_RELEASE)]
+
+
+def unknown_here(work: Workdir) -> list[str]:
+    """For a release: a sentence where this host has never had anything of the case, whose name may be misspelt."""
+    if os.path.isdir(work.path):
+        return []
+    return ["there was nothing to release: this host has had nothing of case {0}, so see that its name is right".format(work.case)]

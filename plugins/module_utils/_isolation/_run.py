@@ -17,7 +17,7 @@ from .._host._netstate import dump
 from .._host._processes import first_look
 from .._host._session import Session, management_session
 from .._host._sockets import owners, read_sockets
-from .._host._workdir import Workdir, elsewhere
+from .._host._workdir import Workdir, elsewhere, unknown_here
 from .._text import printable
 from ._commands import NO_SYSTEMD
 from ._control import Isolation
@@ -73,6 +73,10 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool = False) -> d
         result = _release(work, session, check_mode, diff)
     elif params["_phase"] == "finish":
         result = finish(work, params, session, sockets, diff)
+        if result.get("rolled_back"):
+            from .._remains import told as remaining
+
+            result = remaining(work, result)
     else:
         result = _isolate(work, params, session, processes, sockets, check_mode, diff)
     return result
@@ -302,9 +306,12 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
     isolation = Isolation(work, None)  # by whichever backend it was made
     isolation.look_for_release()
     reasons = [] if isolation.changed else elsewhere(work)
+    from .._remains import evidence
+
+    beside = [*([] if reasons or isolation.changed else unknown_here(work)), *evidence(work)]
     if check_mode:
-        return _result(isolation, "would_be " + ("partial" if reasons else "released"), reasons, [], diff)
-    drift = isolation.drift()  # the release takes away what tells of it
+        return _result(isolation, "would_be " + ("partial" if reasons else "released"), [*reasons, *beside], [], diff)
+    drift = isolation.drift()  # what the unit has written goes with it
     ended = isolation.release(session)
     remaining = ended["remaining"]
     if isinstance(remaining, list) and remaining:
@@ -316,9 +323,10 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
     verdict = "partial" if reasons else "released"
     if ended["rules_were_gone"]:
         reasons.append("somebody else had removed the rules before; what was left was cleaned up")
-    told_of = {key: strings(ended[key]) for key in ("residual", "changed_by_others")}
+    told_of: dict[str, object] = {key: strings(ended[key]) for key in ("residual", "changed_by_others")}
     if told_of["changed_by_others"]:
         reasons.append("what others have in the firewall has changed since the isolation was confirmed; it stays as it is")
+    reasons += beside
     return {**_result(isolation, verdict, reasons, [], diff), **told_of, "drift": drift}
 
 

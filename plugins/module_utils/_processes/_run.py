@@ -14,7 +14,7 @@ from .._errors import HostError, OptionError
 from .._host._journal import tell
 from .._host._processes import first_look
 from .._host._sockets import read_sockets
-from .._host._workdir import Workdir, elsewhere
+from .._host._workdir import Workdir, elsewhere, unknown_here
 from ._again import describe, survivors
 from ._decide import FREEZE, REPORT, TERMINATE
 from ._freeze import STOPPED, entries_of, state_of, thaw
@@ -247,6 +247,7 @@ def release(work: Workdir, diff: bool = False) -> dict[str, object]:
         reasons.append("{0} cron tables were not given back; not_restored says why".format(len(not_restored)))
     changed = bool(thawed or restored)
     reasons += elsewhere(work)
+    beside = [] if reasons or changed else unknown_here(work)
     if work.writable and work.read():
         work.update(frozen=failed or None, terminated=None, ended_at=None)
         if restored:
@@ -254,7 +255,8 @@ def release(work: Workdir, diff: bool = False) -> dict[str, object]:
         if changed:
             tell(work.case, "released: {0} processes thawed, {1} cron tables given back".format(len(thawed), len(restored)))
     found: dict[str, object] = {
-        "changed": changed, "verdict": ("" if work.writable else "would_be ") + ("partial" if reasons else "released"), "reasons": reasons,
+        "changed": changed, "verdict": ("" if work.writable else "would_be ") + ("partial" if reasons else "released"),
+        "reasons": reasons + beside,
         "findings": [], "terminated": [], "frozen": [], "survivors": [], "spared": [], "thawed": thawed, "restored": restored,
         "not_restored": not_restored, "not_covered": list(NOT_COVERED),
     }

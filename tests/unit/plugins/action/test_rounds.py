@@ -147,10 +147,33 @@ def test_a_snapshot_of_a_host_that_hangs_is_unknown(site, monkeypatch):
     assert (result["outcome"], result["unreachable"]) == ("unknown", True) and "no answer" in result["reasons"][0]
 
 
-def test_what_others_did_is_in_the_result_and_in_the_ledger(site):
-    found = {"at": "", "what": "the rules had been changed or removed before this run"}
-    first, second = first_run(isolation="unknown"), second_run()
-    first["steps"]["isolation"]["drift"], second["steps"]["isolation"]["drift"] = [found], []
+def test_what_others_did_to_an_isolation_is_in_the_result_once_and_in_the_ledger_bounded(site):
+    before = [{"at": f"2026-11-24T02:14:{second:02}Z", "what": "the rules had been changed or removed; they are put back"} for second in range(30)]
+    first, second = contained(), accepted()
+    first["steps"]["isolation"]["drift"] = [*before, {"at": "", "what": "the rules had been changed or removed before this run"}]
+    second["steps"]["isolation"]["drift"] = before
     result = site.run(contain, Host([first], [second]))
-    assert result["steps"]["isolation"]["drift"] == [found]
-    assert next(record for record in site.ledger() if record["event"] == "finished")["outcome"]["drift"] == [found]
+    assert result["steps"]["isolation"]["drift"] == first["steps"]["isolation"]["drift"]
+    finished = next(record for record in site.ledger() if record["event"] == "finished")
+    assert finished["outcome"]["drift"]["count"] == 31 and len(finished["outcome"]["drift"]["last"]) == 20
+    assert finished["outcome"]["drift"]["last"][-1]["what"] == "the rules had been changed or removed before this run"
+
+
+def test_the_drift_that_a_release_brings_home_is_in_the_ledger(site):
+    drift = [{"at": "2026-11-24T02:14:07Z", "what": "x" * 5000, "more": ["y"] * 5000}, "z"]
+    result = site.run(isolation, Host([{"changed": True, "verdict": "released", "reasons": [], "drift": drift}]), {"case": "INC-1", "state": "released"})
+    assert result["verdict"] == "released"
+    outcome = next(record for record in site.ledger() if record["event"] == "finished")["outcome"]
+    assert outcome["drift"] == {"count": 1, "last": [{"at": "2026-11-24T02:14:07Z", "what": "x" * 300}]}
+
+
+def test_without_drift_the_ledger_has_none(site):
+    site.run(contain, Host([contained()], [accepted()]))
+    assert all("drift" not in record.get("outcome", {}) for record in site.ledger())
+
+
+def test_what_a_broken_run_left_on_a_host_that_took_its_isolation_back_is_a_change(site):
+    left = accepted(None, verdict="failed", rolled_back=True, changed=True, reasons=["2 processes stay stopped"])
+    result = site.run(contain, Host([BROKEN], [left]))
+    assert (result["verdict"], result["changed"], result["rolled_back"]) == ("failed", True, True)
+    assert "2 processes stay stopped" in result["reasons"]

@@ -6,7 +6,12 @@
 
 from __future__ import annotations
 
-from ansible_collections.firebreak.response.plugins.filter.situation import situation
+import inspect
+import re
+
+import pytest
+from ansible_collections.firebreak.response.plugins.filter.situation import _BY_SOMEBODY, situation
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _control, _cut, _hold
 
 SKIPPED = {"skipped": True, "changed": False, "skip_reason": "Conditional result was False"}
 
@@ -45,9 +50,64 @@ def test_what_an_observation_saw_is_not_told_as_cut():
         "1 reported of 1 hosts", "web07: reported", "  connections that an isolation would cut: 3"]
 
 
-def test_what_others_did_to_the_isolation_is_told():
-    drift = [{"at": "2026-11-24T02:14:07Z", "what": "the rules had been changed or removed; they are put back\x1b[2J"}]
-    for result in ({"verdict": "contained", "drift": drift}, {"verdict": "contained", "steps": {"isolation": {"drift": drift}}}):
-        text = "\n".join(situation({"web07": {"r": result}}, ["web07"], ["r"]))
-        assert "others changed the isolation: 1 (the rules had been changed" in text and "has root there" in text and "\x1b" not in text
-    assert "others" not in "\n".join(situation({"web07": {"r": {"verdict": "contained", "drift": []}}}, ["web07"], ["r"]))
+DRIFT = [{"at": "2026-11-24T02:14:07Z", "what": "the rules had been changed or removed; they are put back"}]
+
+
+def test_what_others_did_to_an_isolation_is_told_with_what_follows_from_it():
+    late = {"at": "2026-11-24T03:00:00Z", "what": "the rules for frames had been changed or removed\x1b[2J; they are put back"}
+    found = {"verdict": "contained", "reasons": [], "steps": {"isolation": {"drift": [*DRIFT, late]}}}
+    assert situation({"web07": {"r": found}}, ["web07"], ["r"])[2:] == [
+        "  the isolation was disturbed 2 times, last at 2026-11-24T03:00:00Z: the rules for frames had been changed or removed\\x1b[2J; they are put back",
+        "  next: whoever changed the rules has root on the host or manages its firewall: if that was neither you nor your tools, "
+        "root is the attacker's: rebuild it, do not clean it"]
+    released = {"network": {"verdict": "released", "reasons": [], "drift": DRIFT}, "processes": {"verdict": "released", "reasons": []}}
+    lines = situation({"web07": released}, ["web07"], ["network", "processes"])
+    assert lines[2].startswith("  the isolation was disturbed once, last at 2026-11-24T02:14:07Z: ") and "contain it again" in lines[3]
+    many = situation({"web07": {"r": {"verdict": "contained", "drift": DRIFT * 100}}}, ["web07"], ["r"])
+    assert "100 times or more" in many[2]
+
+
+def test_an_interface_that_came_is_told_and_accuses_nobody():
+    found = {"verdict": "contained", "drift": [{"at": "", "what": "the interfaces have changed, and the rules for frames with them"}]}
+    lines = situation({"web07": {"r": found}}, ["web07"], ["r"])
+    assert lines[2:] == ["  the isolation was disturbed once, last: the interfaces have changed, and the rules for frames with them"]
+
+
+def test_the_words_by_which_somebody_is_accused_are_those_of_the_host():
+    by_somebody = [text for text in (inspect.getsource(module) for module in (_hold, _control, _cut))
+                   for text in re.findall(r"'(the rules[^']*had been[^']*)'|\"what\": \"(the rules had been[^\"]*)\"", text)]
+    texts = [text for pair in by_somebody for text in pair if text]
+    assert len(texts) >= 4 and all(_BY_SOMEBODY in text for text in texts), texts
+
+
+@pytest.mark.parametrize("drift", [None, "x", [], [1, None, "x"], {"at": 1}])
+def test_a_drift_of_another_form_is_none(drift):
+    assert situation({"web07": {"r": {"verdict": "contained", "drift": drift}}}, ["web07"], ["r"]) == ["1 contained of 1 hosts", "web07: contained"]
+
+
+def test_what_is_said_beside_a_success_is_no_reason_for_it():
+    found = {"network": {"verdict": "released", "reasons": ["evidence stays"]}, "processes": {"verdict": "partial", "reasons": ["not thawed"]}}
+    assert situation({"web07": found}, ["web07"], ["network", "processes"])[1:4] == [
+        "web07: partial", "  because: not thawed", "  note: evidence stays"]
+    assert situation({"web07": {"r": {"verdict": "released", "reasons": [], "msg": "web07: released"}}}, ["web07"], ["r"])[2:] == []
+
+
+RISKS = [{"risk": "cluster-fencing", "refuses": True}, {"risk": "network-root", "refuses": True}, {"risk": "directory-logins", "refuses": False},
+         {"risk": "x; rm -rf", "refuses": True}]
+PROOF = {"rollback": "systemd timer", "confirmed": None}
+
+
+@pytest.mark.parametrize("result, expected", [
+    ({"verdict": "failed", "refused": True}, "no connection made"),
+    ({"verdict": "failed", "failed": True, "preflight": RISKS}, "-e firebreak_accept_risks=cluster-fencing,network-root"),
+    ({"verdict": "failed", "rolled_back": True, "steps": {"isolation": {"proof": PROOF}}}, "mend what kept the controller out"),
+    ({"verdict": "failed", "proof": PROOF}, "as on_management_lost says"),
+    ({"verdict": "unknown", "unreachable": True}, "nothing is known of this host"),
+    ({"verdict": "unknown", "unreachable": True, "proof": PROOF}, "journalctl -t incident_response"),
+    ({"verdict": "partial", "proof": {"confirmed": True}}, "read the reasons above before you rely on it"),
+    ({"verdict": "failed"}, "mend them and run again"),
+])
+def test_what_to_do_next_follows_from_what_is_known(result, expected):
+    lines = situation({"web07": {"r": result}}, ["web07"], ["r"])
+    assert [line for line in lines if line.startswith("  next: ")] == [lines[-1]] and expected in lines[-1]
+    assert "rm -rf" not in lines[-1]
