@@ -127,7 +127,8 @@ def _done(results: list) -> dict[str, list]:
 def _told(done: dict[str, list], would: bool) -> list[str]:
     lines = []
     for key in [key for key in _DONE if key in done]:
-        names = dict.fromkeys(_clean(one.get("name", "?"), 40) for one in done[key] if isinstance(one, dict)) if key in _NAMED else {}
+        found = [one for one in done[key] if isinstance(one, dict)] if key in _NAMED else []
+        names = dict.fromkeys(_clean(one.get("name", "?"), 40) for one in found)
         shown = ", ".join(list(names)[:_NAMES]) + (", …" if len(names) > _NAMES else "")
         lines.append(f"  {'would be: ' if would else ''}{_DONE[key]}: {len(done[key])}" + (f" ({shown})" if shown else ""))
     return lines
@@ -163,7 +164,7 @@ def _next(word: str, results: list) -> str:
     if risks:
         return f"nothing was changed: see to it, or take the risk, add {', '.join(risks)} to firebreak_accept_risks, and run again"
     if any(map(verdict_of.rolled_back, results)):
-        return "it is not isolated any more and has its network back: mend what kept the controller out, and contain it again"
+        return "what was cut now is not any more: mend what kept the controller out, and contain it again"
     if any(result.get("unreachable") for result in results) and proof:
         return "it was cut off and nobody gets in: at its console, journalctl -t incident_response says what it has done since"
     if proof and proof.get("confirmed") is not True and word == "failed":

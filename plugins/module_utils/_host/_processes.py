@@ -249,6 +249,12 @@ def ancestors(processes: Mapping[int, Process], pid: int) -> list[int]:
     return line
 
 
+def start_of(pid: int, root: str = "/proc") -> int | None:
+    """When a process started, in ticks since boot; None where it is gone."""
+    parsed = parse_stat(read_proc("{0}/{1}/stat".format(root, pid), _FIRST_READ))
+    return int(parsed[1][19]) if parsed is not None else None
+
+
 def same(process: Process, root: str = "/proc") -> bool:
     """Whether the number still is this very process with this very image.
 

@@ -20,9 +20,14 @@ _STATE_LIMIT = 16777216
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
+def possible(case: str) -> bool:
+    """Whether this can be the name of a case."""
+    return bool(case) and len(case) <= 64 and case[0] not in ".-" and set(case) <= _ALLOWED
+
+
 def check_case(case: str) -> str:
     """The case name, if it can be a folder's. Raises OptionError."""
-    if not case or len(case) > 64 or case[0] in ".-" or not set(case) <= _ALLOWED:
+    if not possible(case):
         raise OptionError("case", case, "1 to 64 of A-Z a-z 0-9 . _ -, not beginning with . or -")
     return case
 

@@ -13,6 +13,7 @@ import struct
 from typing import TYPE_CHECKING, Callable
 
 from .._errors import HostError
+from .._host._workdir import possible
 
 if TYPE_CHECKING:
     import subprocess
@@ -55,7 +56,7 @@ def held_for(root: str = "/") -> list[str]:
         except OSError:
             continue
         found.update(name[len(_UNIT[0]):-len(_UNIT[1])] for name in names if name.startswith(_UNIT[0]) and name.endswith(_UNIT[1]))
-    return sorted(found)
+    return sorted(case for case in found if possible(case))
 
 
 def start(argv: list[str]) -> subprocess.Popen[bytes]:
@@ -167,24 +168,24 @@ def shared() -> bool:
         except OSError:
             continue
     body = struct.pack("=BBH", 0, 0, 0)
+    ours = (TABLE.encode("ascii"), HELD.encode("ascii"))
     try:
         with _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 12) as channel:
             channel.settimeout(_SECONDS)
             channel.send(struct.pack("=IHHII", 16 + len(body), (10 << 8) | 1, 0x301, 1, 0) + body)
-            data = channel.recv(65536)
+            while True:
+                data = channel.recv(65536)
+                at = 0
+                while at + 16 <= len(data):
+                    length, kind = struct.unpack_from("=IH", data, at)
+                    if kind == 3:  # NLMSG_DONE
+                        return False
+                    # NFTA_TABLE_NAME comes first.
+                    if length < 24 or kind == 2 or data[at + 24: at + length].split(b"\0", 1)[0] not in ours:
+                        return True
+                    at += (length + 3) & ~3
     except OSError:
         return True
-    ours = (TABLE.encode("ascii"), HELD.encode("ascii"))
-    at = 0
-    while at + 16 <= len(data):
-        length, kind = struct.unpack_from("=IH", data, at)
-        if kind == 3:  # NLMSG_DONE
-            return False
-        # NFTA_TABLE_NAME comes first.
-        if length < 24 or kind == 2 or data[at + 24: at + length].split(b"\0", 1)[0] not in ours:
-            return True
-        at += (length + 3) & ~3
-    return True
 
 
 def table_exists(family: int, name: str = TABLE) -> bool | None:

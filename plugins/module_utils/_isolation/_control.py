@@ -10,11 +10,11 @@ import os
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from .._errors import HostError
+from .._errors import HostError, OptionError
 from .._host._sock_diag import destroy
 from .._host._sockets import own_addresses, read_sockets
 from . import _backends
-from ._commands import NO_SYSTEMD, shared
+from ._commands import HELD, INET, NO_SYSTEMD, shared, table_exists
 from ._cut import FRAMES, Cut
 from ._policy import Plan, from_dict
 from ._rollback import disarm, sweep
@@ -47,8 +47,6 @@ def _changes(others: object) -> list[str]:
     from . import _others
 
     return _others.changes(others, now)
-
-
 
 
 class Isolation(Cut):
@@ -189,6 +187,9 @@ class Isolation(Cut):
         """Hold a confirmed isolation over a reboot and against others, as is wanted; sets `changed` where it was not held like this."""
         if self.plan is None or not self.state.get("confirmed"):
             return
+        if self._resumed or self.state.get("plan") != self.plan.as_dict():  # taken back, or damaged; the rules are the plan's
+            self.state["plan"] = self.plan.as_dict()
+            self.work.update(isolation=self.state)
         if not self.held and not (persist or watch):
             return
         if not self.held and not os.path.isdir(os.path.join(self.root, "run/systemd/system")):
@@ -216,7 +217,7 @@ class Isolation(Cut):
         """Read what a release would remove: sets before, changed."""
         self._take_engine()
         self._after = ""
-        self.changed = bool(self.before) or self.held or (bool(self.state) and not self.state.get("rolled_back_at"))
+        self.changed = bool(self.before) or self.held or table_exists(INET, HELD) is True or (bool(self.state) and not self.state.get("rolled_back_at"))
 
     def release(self, session: Session) -> dict[str, object]:
         """End forbidden sockets, then take our rules away and disarm: counts of `destroy`, and for the result "rules_were_gone",
@@ -229,18 +230,19 @@ class Isolation(Cut):
             if self.state:
                 sweep(self.work)
                 self.work.update(isolation=None)
-            return {"destroyed": 0, "gone": 0, "remaining": [], "rules_were_gone": False, "residual": engine.residual(tables),
+            return {"destroyed": 0, "gone": 0, "remaining": [], "rules_were_gone": False, "left": "", "residual": engine.residual(tables),
                     "changed_by_others": []}
         self._alone()
         others = self.state.get("others")
         changed_by_others = _changes(others)
         plan = self.state.get("plan")
-        self.plan = from_dict(plan, session) if isinstance(plan, dict) else Plan([], [], [], session)
+        try:
+            self.plan = from_dict(plan, session) if isinstance(plan, dict) else Plan([], [], [], session)
+        except (HostError, OptionError):  # whoever damaged it shall not keep the host isolated by that
+            self.plan = Plan([], [], [], session)
         ended = self.destroy(self.flows(read_sockets(os.path.join(self.root, "proc"))))
-        fell_back = False
-        if self.held:
-            fell_back = self.holder.fell_back
-            self.holder.remove()
+        fell_back = self.holder.fell_back
+        self.holder.remove()
         self._perform(self._way_back({}, tables))
         if fell_back:
             self._perform(_backends.unhook(self.root))
@@ -250,4 +252,5 @@ class Isolation(Cut):
             disarm(self.work, str(self.state["token"]), str(self.state.get("timer", "")), self.state.get("handle"), self.root)
         sweep(self.work)
         self.work.update(isolation=None)
-        return {**ended, "rules_were_gone": not self.before, "residual": engine.residual(tables), "changed_by_others": changed_by_others}
+        left = self.holder.why if self.holder.why != NO_SYSTEMD else ""
+        return {**ended, "rules_were_gone": not self.before, "left": left, "residual": engine.residual(tables), "changed_by_others": changed_by_others}

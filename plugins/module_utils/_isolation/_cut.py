@@ -63,6 +63,9 @@ class Cut:
         self._holder: Holder | None = None
         self._held_anew = False
         self._why_not_held = ""
+        self._past: object = None
+        self._again = False
+        self._resumed = False
         self._drifted = False
         self._mended = False
         self.rolled_back_at = ""
@@ -136,6 +139,11 @@ class Cut:
         if self.plan is None:
             raise ValueError("a plan is needed")
         engine = self._take_engine()
+        previous = self.state.get("previous")
+        if self.state.get("rolled_back_at") and isinstance(previous, dict) and engine.holds(self.before) and not self._again:
+            # The last change was taken back, and what was in force before it is in force again.
+            self.rolled_back_at = str(self.state["rolled_back_at"])
+            self.state, self._resumed = previous, True
         self._rules = engine.rules(self.plan, self.work.case)
         self._frames = engine.layer2.text(self.plan)
         if self.required:
@@ -152,6 +160,7 @@ class Cut:
         listing, by = self.state_of().get("listing"), self.state_of().get("proved_by")
         if isinstance(listing, str) and isinstance(by, str):
             self._after, self.proved_by = listing, by
+        self._again = True
         self.inspect()
         self._just_read = True  # and what is there is proved at once: on every host of a fleet, so nft is not asked twice
 
@@ -199,7 +208,7 @@ class Cut:
             previous = held if isinstance(held, dict) else {}
         tables = self.state.get("tables") if self.before else None
         known = tables if isinstance(tables, dict) else engine.tables()
-        self.rolled_back_at = str(self.state.get("rolled_back_at") or "")
+        self.rolled_back_at = self.rolled_back_at or str(self.state.get("rolled_back_at") or "")
         self._rollback = Rollback(self.work, self.root)
         old = self.state
         session = self.plan.session
@@ -294,8 +303,11 @@ class Cut:
 
     def _ways_past(self) -> object:
         """What can send without meeting any rule of this network namespace; looked for once a run, and the second one knows it from the first."""
-        if self._just_read and "elsewhere" in self.state:
-            return self.state["elsewhere"]
-        from .._host._elsewhere import ways_past
+        if self._past is None:
+            if self._just_read and isinstance(self.state.get("elsewhere"), list):
+                self._past = self.state["elsewhere"]
+            else:
+                from .._host._elsewhere import ways_past
 
-        return ways_past()
+                self._past = ways_past()
+        return self._past

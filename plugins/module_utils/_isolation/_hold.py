@@ -15,7 +15,7 @@ import os
 from typing import TYPE_CHECKING, Sequence
 
 from ._commands import HELD, TABLE
-from ._layer2 import BARE
+from ._layer2 import BARE, MOST
 
 if TYPE_CHECKING:
     from typing import Mapping
@@ -40,8 +40,10 @@ def owned(rules: str, family: str) -> str:
 
 
 # In all of them @WORD@ stands for what `scripts` puts there. A line must not begin with # or ;, which a unit takes for a comment.
+# Without its folder there is nothing to load: it waits, for the service manager writes a line at each new start.
 _HEAD = """\
 exec 3>&2 2>/dev/null
+cd @FOLDER@ || { sleep 30; exit 1; }
 say() {
   echo "<4>case=@CASE@ $1" >&3
   if ! [ -s drift ] || [ "$(wc -c <drift)" -lt @LIMIT@ ]; then echo "$(date -u +%Y-%m-%dT%H:%M:%SZ) $1" >>drift; fi
@@ -63,7 +65,7 @@ full() {
   for p in @PROGRAMS@; do
     "$p-save" | awk '
       /^[*]/ { table = $0 }
-      before { if ($1 == "-A" && $4 ~ /^FIREBREAK-/) jumps[table $2 $4]++; next }
+      before { if ($1 == "-A" && $3 == "-j" && NF == 4 && $4 ~ /^FIREBREAK-/) jumps[table $2 $4]++; next }
       $1 == "-I" { for (i = jumps[table $2 $5]; i > 0; i--) print "-D", $2, "-j", $5 }
       { print }' before=1 - before= "${p##*/}.rules" | "$p-restore" --noflush -w 5 || return 1
   done
@@ -83,14 +85,18 @@ _FRAMES = """\
 left=" $(cat left) " devices=''
 fill() { sed -e "s/\\"@ETHERNET@\\"/${e#, }/" -e "s/\\"@BARE@\\"/${b#, }/" $without "$1"; }
 frames() {
-  e='' b='' without=''
-  for p in /sys/class/net/*; do
-    d=${p##*/}
+  e='' b='' without='' many=0
+  found=$(for p in /sys/class/net/*; do read -r index <"$p/ifindex" && echo "$index ${p##*/}"; done | sort -n)
+  set -f
+  for d in $found; do
+    set +f
     case $d in *[!A-Za-z0-9._@-]* | [!A-Za-z0-9]*) continue;; esac
     case $left in *" $d "*) continue;; esac
-    read -r type <"$p/type" || continue
-    case $type in 1) e="$e, \\"$d\\"";; @TYPES@) b="$b, \\"$d\\"";; esac
+    read -r type <"/sys/class/net/$d/type" || continue
+    if [ "$many" -ge @MOST@ ]; then break; fi
+    case $type in 1) many=$((many + 1)) e="$e, \\"$d\\"";; @TYPES@) many=$((many + 1)) b="$b, \\"$d\\"";; esac
   done
+  set +f
   if [ -z "$e$b" ]; then return; fi
   if [ "$e/$b" = "$devices" ] && @NFT@ -n -s list table netdev @TABLE@ | cmp -s - frames.seen; then return; fi
   if [ -z "$e" ]; then without='-e /chain.*_ethernet/,/}$/d'; fi
@@ -140,14 +146,14 @@ hold | @KEEPER@ >/dev/null
 
 
 def scripts(
-    case: str, programs: Sequence[str], nft: str | None, by_nft: bool, frames: bool, watch: bool,
+    case: str, folder: str, programs: Sequence[str], nft: str | None, by_nft: bool, frames: bool, watch: bool,
 ) -> tuple[str, str]:
-    """(what loads the rules once, what holds them from then on), for sh(1) in the folder of the rule files.
+    """(what loads the rules once, what holds them from then on), for sh(1); `folder` holds the rule files.
 
     `programs`: iptables and ip6tables by path, where they carry the isolation; `frames`: there are rules for frames.
     """
     values = {
-        "CASE": case, "LIMIT": str(_DRIFT_LIMIT), "TABLE": TABLE, "NFT": nft or "nft", "PROGRAMS": " ".join(programs),
+        "CASE": case, "FOLDER": folder, "MOST": str(MOST), "LIMIT": str(_DRIFT_LIMIT), "TABLE": TABLE, "NFT": nft or "nft", "PROGRAMS": " ".join(programs),
         "SECONDS": str(SECONDS), "ETHERNET": ETHERNET, "BARE": BARE_DEVICES, "TYPES": " | ".join(map(str, BARE)),
         "FIRST": 'echo "include \\"$PWD/held.rules\\""' if nft is not None else ":", "FRAMES": "frames" if frames else ":",
         "KEEPER": nft + " -i" if nft is not None else "cat",
@@ -168,7 +174,7 @@ def unit(case: str, folder: str, loading: str, holding: str, persist: bool) -> s
         "After=" + " ".join(name + ".service" for name in _OTHERS), "Before=network-pre.target", "Wants=network-pre.target",
         # Not stopped at shutdown: the rules are in force until there is no network any more.
         "IgnoreOnIsolate=yes", "StartLimitIntervalSec=0",
-        "[Service]", "WorkingDirectory=" + folder, "Environment=LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin", "UMask=0077",
+        "[Service]", "Environment=LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin", "UMask=0077",
         "SyslogIdentifier=incident_response", "SyslogFacility=auth",
         # The journal is evidence: whoever plays with the rules shall not be able to push it out.
         "LogRateLimitIntervalSec=1h", "LogRateLimitBurst=60", "OOMScoreAdjust=-1000", "TimeoutStartSec=60",

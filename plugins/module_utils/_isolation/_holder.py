@@ -10,9 +10,11 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from .._errors import HostError
 from .._host._files import read_regular
+from .._text import printable
 from . import _hold, _iptables, _layer2, _nftables
-from ._commands import HELD, INET, NO_SYSTEMD, UNIT_PLACES, find, run, table_exists, unit_name
+from ._commands import HELD, INET, NETDEV, NO_SYSTEMD, UNIT_PLACES, find, run, table_exists, unit_name
 from ._policy import Plan
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from ._backends import Engine
 
 _FOLDER = "hold"
+_DROP_INS = (*UNIT_PLACES, "etc/systemd/system.control", "run/systemd/system.control", "run/systemd/transient")
 _LIMIT = 16777216
 _PATIENCE = 0.3  # seconds for nft to take the copy of the rules
 
@@ -68,6 +71,8 @@ class Holder:
             return False
         try:
             self.stop()
+            if self.fell_back:  # nft is there again, or another plan: what stood in for it would cut what is allowed now
+                self._unhook()
             self._write(files)
             known = os.path.lexists(place) or os.path.lexists(other)
             if os.path.lexists(other):
@@ -80,11 +85,20 @@ class Holder:
         except OSError as error:
             self.why = "{0} cannot be written: {1}".format(error.filename or self.unit, error.strerror)
             return True
+        except HostError as error:
+            self.why = str(error)
+            return True
         if known:
             run([self.systemctl, "daemon-reload"])
-        if run([self.systemctl, "start", self.unit])[0] != 0:
+        if run([self.systemctl, "start", self.unit])[0] != 0 or not self._active():
             self.why = "systemd does not start {0}".format(self.unit)
         return True
+
+    def _unhook(self) -> None:
+        from . import _backends, _undo
+
+        _undo.perform(_backends.unhook(self.root))
+        os.unlink(os.path.join(self.folder, "fallback"))
 
     def _files(self, engine: Engine, plan: Plan, lasting: bool, watch: bool) -> tuple[dict[str, str], str]:
         """The rule files by name, and the unit's text."""
@@ -101,7 +115,7 @@ class Holder:
         files = _hold.stored(rules, frames, list(layer2.devices.left), minimal)
         if layer2.nft is not None:
             files["held.rules"] = _hold.owned(_nftables.render(plan, case), "inet")
-        loading, holding = _hold.scripts(case, engine.programs, layer2.nft, by_nft, bool(frames), watch)
+        loading, holding = _hold.scripts(case, self.folder, engine.programs, layer2.nft, by_nft, bool(frames), watch)
         return files, _hold.unit(case, self.folder, loading, holding, lasting)
 
     def _holds(self, files: dict[str, str], text: str, place: str) -> bool:
@@ -116,10 +130,15 @@ class Holder:
         return True
 
     def _write(self, files: dict[str, str]) -> None:
+        if os.path.islink(self.folder) or (os.path.lexists(self.folder) and not os.path.isdir(self.folder)):
+            os.unlink(self.folder)
         os.makedirs(self.folder, 0o700, exist_ok=True)
         for name in os.listdir(self.folder):
-            if name not in files and name not in _hold.RECORDS:
-                os.unlink(os.path.join(self.folder, name))
+            path = os.path.join(self.folder, name)
+            if os.path.isdir(path) and not os.path.islink(path):
+                self._clear(path)
+            elif name not in files and name not in _hold.RECORDS:
+                os.unlink(path)
         for name, content in files.items():
             self.work.write(_FOLDER + "/" + name, content.encode("ascii", "replace"))
 
@@ -138,20 +157,55 @@ class Holder:
         return [{"argv": [self.systemctl, "start", self.unit], "may_fail": True}]
 
     def remove(self) -> bool:
-        """Take the unit and the rule files away; whether there was a unit."""
-        there = self.there
+        """Take the unit and the rule files away, whatever somebody has made of either; whether there was a unit.
+
+        Raises HostError where something still holds the isolation then.
+        """
+        there = self.there or self._active()
         if there:
-            self.stop()
-            self._unlink()
-            if self.systemctl is not None:
-                run([self.systemctl, "daemon-reload"])
-        try:
-            for name in os.listdir(self.folder):
-                os.unlink(os.path.join(self.folder, name))
-            os.rmdir(self.folder)
-        except FileNotFoundError:
-            pass
+            self._stop_for_good()
+        self._clear(self.folder)
+        nft = find("nft", self.root)
+        for family, name in ((INET, "inet"), (NETDEV, "netdev")):  # gone with the unit, unless somebody made them without it
+            if nft is not None and table_exists(family, HELD) is True:
+                run([nft, "delete", "table", name, HELD])
+        if any(table_exists(family, HELD) is True for family in (INET, NETDEV)) or (there and self._active()):
+            raise HostError("release: {0} cannot be stopped and still holds the isolation: systemctl status {0}".format(self.unit))
         return there
+
+    def _stop_for_good(self) -> None:
+        if self.systemctl is None:
+            self._unlink()
+            return
+        stopped = run([self.systemctl, "stop", self.unit])[0] == 0
+        self._unlink()
+        for folder in _DROP_INS:  # by which somebody could keep it from being stopped
+            self._clear(os.path.join(self.root, folder, self.unit + ".d"))
+        run([self.systemctl, "daemon-reload"])
+        if not stopped or self._active():
+            run([self.systemctl, "kill", "--signal=KILL", self.unit])
+            run([self.systemctl, "stop", self.unit])
+        deadline = time.monotonic() + _PATIENCE * 10
+        while self._active() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def _clear(self, folder: str) -> None:
+        """Remove a folder with what is in it; links are not followed, and what cannot be removed is said in `why`."""
+        try:
+            if os.path.islink(folder):
+                os.unlink(folder)
+                return
+            for name in os.listdir(folder):
+                path = os.path.join(folder, name)
+                if os.path.isdir(path) and not os.path.islink(path):
+                    self._clear(path)
+                else:
+                    os.unlink(path)
+            os.rmdir(folder)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.why = "{0} cannot be removed: {1}".format(printable(folder), error.strerror)
 
     def _unlink(self) -> None:
         for path in (*self._paths(), self._link):
@@ -179,13 +233,16 @@ class Holder:
             except OSError:
                 continue
             break
-        watch = bool(text) and "\nRestart=always\n" in text
+        running = bool(text) and self._active()
+        if text and not running and not self.why:
+            self.why = "{0} does not run".format(self.unit)
+        watch = running and "\nRestart=always\n" in text
         deadline = time.monotonic() + (_PATIENCE if asked and watch else 0.0)
         owner = watch and table_exists(INET, HELD) is True
         while watch and not owner and time.monotonic() < deadline:
             time.sleep(0.02)
             owner = table_exists(INET, HELD) is True
-        return {"unit": self.unit if text else "", "persist": bool(text) and os.path.lexists(self._link), "watch": watch, "owner": owner,
+        return {"unit": self.unit if text else "", "persist": running and os.path.lexists(self._link), "watch": watch, "owner": owner,
                 "why": self.why}
 
 

@@ -28,7 +28,7 @@ _LOOPBACK = 772
 _ETHERNET = 1
 BARE = (512, 768, 769, 776, 778, 823, 65534)  # PPP, tunnels of all kinds and TUN: packets without a frame around them
 _ON_TOP = ("vlan", "macsec")  # what these put around a packet, a rule for addresses does not see through
-_MOST = 255  # measured; NFT_NETDEVHOOK_MAX of net/netfilter/nf_tables_api.c is the first number that is refused
+MOST = 255  # measured; NFT_NETDEVHOOK_MAX of net/netfilter/nf_tables_api.c is the first number that is refused
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,14}")
 _HOOK = re.compile(r"(?<= hook )(egress|ingress) (?:device (?P<one>\S+)|devices = \{(?P<many>[^}]*)\})")
 _CHAIN = re.compile(r"^\tchain (\w+) \{\n\t\ttype filter hook (?:egress|ingress) devices = \{ ([^}]*) \}", re.MULTILINE)
@@ -73,10 +73,10 @@ def sort(links: list[dict[str, object]]) -> Devices:
             found.left[name] = "it is a port of {0}, by which virtual machines are connected".format(names[link.get("master")])
         elif kind == _ETHERNET or kind in BARE:
             place = found.ethernet if kind == _ETHERNET else found.bare
-            if len(place) < _MOST:
+            if len(place) < MOST:
                 place.append(name)
             else:
-                found.left[name] = "a chain takes {0} interfaces".format(_MOST)
+                found.left[name] = "a chain takes {0} interfaces".format(MOST)
         else:
             found.left[name] = "interfaces of type {0} are not known".format(kind)
     found.ethernet.sort()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _FOR_EVER = 4294967295  # INFINITY_LIFE_TIME of the kernel, in seconds
 _GLOBAL = 0  # RT_SCOPE_UNIVERSE
+_WIDEST, _MOST = 8, 8  # of a link's network, and of such networks: root on the host can give it any address
 _LINK = ipaddress.ip_network("fe80::/10")
 
 
@@ -32,7 +33,8 @@ def networks(addresses: list[dict[str, object]]) -> list[Network]:
         if one.get("scope") != _GLOBAL or valid == _FOR_EVER or not isinstance(prefix, int) or not text:
             continue
         if ":" not in text:
-            found.add(ipaddress.ip_network("{0}/{1}".format(text, prefix), strict=False))
+            if prefix >= _WIDEST and len(found) < _MOST:
+                found.add(ipaddress.ip_network("{0}/{1}".format(text, prefix), strict=False))
         elif prefix == 128:
             found.add(_LINK)
     return sorted(found, key=lambda network: (network.version, str(network)))

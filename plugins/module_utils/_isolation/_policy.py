@@ -185,9 +185,12 @@ def from_dict(data: dict[str, object], session: Session) -> Plan:
     if not (isinstance(management, list) and isinstance(ports, list) and isinstance(allow, list) and isinstance(leases, list)) or (
             mode not in MODES):
         raise HostError("the plan in the work folder is damaged")
-    networks = [parse_network("management", str(value)) for value in management]
-    links = [ipaddress.ip_network(str(value)) for value in leases]
-    return Plan(networks, [int(port) for port in ports], parse_allow(allow), session, str(mode), links)
+    try:
+        networks = [parse_network("management", str(value)) for value in management]
+        links = [ipaddress.ip_network(str(value)) for value in leases]
+        return Plan(networks, [int(str(port)) for port in ports], parse_allow([str(entry) for entry in allow]), session, str(mode), links)
+    except ValueError as error:
+        raise HostError("the plan in the work folder is damaged") from error
 
 
 def collapse(networks: list[Network]) -> list[Network]:

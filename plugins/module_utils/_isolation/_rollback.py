@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from .._errors import HostError
+from .._host._processes import start_of
 from ._commands import find
 
 if TYPE_CHECKING:
@@ -96,9 +97,7 @@ class Rollback:
         said = os.read(reader, 32)
         os.close(reader)
         pid = int(said) if said.isdigit() else 0
-        from . import _undo
-
-        start = _undo.start_of(pid) if pid else None
+        start = start_of(pid) if pid else None
         if start is None:
             raise HostError("rollback: the process that would undo the isolation did not start; nothing was changed")
         self.handle = [pid, start]
@@ -161,10 +160,8 @@ def disarm(work: Workdir, token: str, kind: str, handle: object, root: str = "/"
 
             run([systemctl, "stop", "{0}.timer".format(handle), "{0}.service".format(handle)])
     elif isinstance(handle, list) and len(handle) == 2:
-        from . import _undo
-
         try:
-            if _undo.start_of(int(handle[0])) == handle[1]:
+            if start_of(int(handle[0])) == handle[1]:
                 os.kill(int(handle[0]), signal.SIGTERM)
         except ProcessLookupError:
             pass

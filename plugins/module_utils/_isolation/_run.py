@@ -171,8 +171,8 @@ def way_in(isolation: Isolation, params: Mapping[str, object]) -> tuple[str, lis
     lost = "management does not hold {0}, by which the controller reaches the host, so that the way in would be lost: after {1} seconds ".format(
         plan.session.peer_address, params["confirm_within"])
     if params["on_management_lost"] == "release":
-        return "failed", [lost + "the host would give the whole network back (on_management_lost: release)"]
-    then = "stay cut" if params["then"] == "hold" else "give the network back"
+        return "failed", [lost + "the host would take the whole cut back (on_management_lost: release)"]
+    then = "stay cut" if params["then"] == "hold" else "take the cut back"
     return "partial", [lost + "SSH would be opened to it too, with the rest still cut (on_management_lost: widen); should nobody get in by that "
                        "either, the host would {0} (then: {1})".format(then, params["then"])]
 
@@ -232,6 +232,8 @@ def judged(
     result = _result(isolation, verdict, reasons, flows, diff, proof, isolation.after)
     if rolled_back:
         result["rolled_back"] = True
+        if isolation.before:
+            result["reasons"] = ["the rollback has fired: the isolation before this one is in force again"]
     if isolation.observes:
         result["packets_observed"] = isolation.counted()
     return result if confirmation is not None else _observed(isolation, result)
@@ -330,6 +332,8 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
     remaining = ended["remaining"]
     if isinstance(remaining, list) and remaining:
         reasons.append("{0} forbidden connections could not be ended and may come back to life".format(len(remaining)))
+    if ended["left"]:
+        reasons.append(str(ended["left"]))
     if isolation.changed:
         tell(work.case, "isolation released")
     verdict = "partial" if reasons else "released"

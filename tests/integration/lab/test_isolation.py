@@ -257,3 +257,41 @@ def test_two_responders_at_once_are_never_a_mixture(host):
     assert ("10.66.0.20" in listed) is not ("10.66.0.30" in listed)
     winner = "A" if '"case": "TWO-A"' in won[0] else "B"
     assert adhoc(host, "isolation", f"case=TWO-{winner} state=released").of(host)["verdict"] == "released"
+
+
+def test_a_held_isolation_can_be_changed_and_a_bad_change_leaves_it_as_it_was(host):
+    backend = "nftables" if host == "deb13" else "iptables"
+
+    def isolate(more: str = "") -> dict:
+        return adhoc(host, "isolation", f"case=HELD backend={backend} {more}").of(host)
+
+    def unit() -> str:
+        return hosts.execute(host, ["systemctl", "is-active", "firebreak-hold-HELD.service"], check=False).stdout.strip()
+
+    wider = "allow='10.66.0.30 514/udp'"
+    assert isolate()["verdict"] == "contained" and unit() == "active"
+    assert isolate()["changed"] is False
+    changed = isolate(wider)
+    assert (changed["verdict"], changed["changed"], changed["drift"]) == ("contained", True, [])
+    held = hosts.execute(host, ["sh", "-c", "cat /var/lib/firebreak/HELD/hold/*.rules"]).stdout
+    assert "10.66.0.30" in held
+    bad = isolate("management=192.0.2.77 confirm_within=5 on_management_lost=release")
+    assert (bad["verdict"], bad["rolled_back"]) == ("failed", True) and "in force again" in " ".join(bad["reasons"])
+    assert unit() == "active" and not hosts.answers(host, network.C2, 8443, 0.5)
+    again = isolate(wider)
+    assert (again["verdict"], again["changed"]) == ("contained", False) and "taken back" in str(again["drift"])
+    for persist, watch in ((False, False), (False, True), (True, False)):
+        result = isolate(f"{wider} persist={persist} watch={watch}")
+        hold = result["proof"]["hold"]
+        assert (result["verdict"], hold["persist"], hold["watch"]) == ("contained", persist, watch), result
+        assert isolate(f"{wider} persist={persist} watch={watch}")["changed"] is False
+    # Whatever somebody has made of the unit, a release is none while something of it is in force.
+    isolate(wider)
+    hosts.execute(host, ["sh", "-c", "rm /etc/systemd/system/firebreak-hold-HELD.service; mkdir /etc/systemd/system/firebreak-hold-HELD.service.d; "
+                         "printf '[Unit]\\nRefuseManualStop=yes\\n' >/etc/systemd/system/firebreak-hold-HELD.service.d/x.conf; systemctl daemon-reload; "
+                         "mkdir -p /var/lib/firebreak/HELD/hold/sub/deeper"])
+    released = adhoc(host, "isolation", "case=HELD state=released").of(host)
+    assert released["verdict"] == "released", released
+    left = hosts.execute(
+        host, ["sh", "-c", "nft list ruleset | grep -i firebreak; iptables-save | grep FIREBREAK; ls -d /var/lib/firebreak/HELD/hold"], check=False)
+    assert (left.stdout, unit()) == ("", "inactive")

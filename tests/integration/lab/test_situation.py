@@ -78,7 +78,7 @@ def test_what_stays_on_a_host_that_took_its_isolation_back_is_named_and_counts_a
     assert (result["verdict"], result["rolled_back"], result["changed"]) == ("failed", True, True), result
     assert "T" in hosts.execute(one, ["ps", "-C", "xmrig", "-o", "stat="]).stdout
     assert "processes stay stopped (xmrig" in " ".join(result["reasons"])
-    assert "next: it is not isolated any more and has its network back" in screen(run)
+    assert "mend what kept the controller out" in screen(run)
     released = adhoc(one, "suspicious_process", f"case={case} state=released").of(one)
     assert released["verdict"] == "released" and released["thawed"]
 
@@ -110,7 +110,7 @@ def test_check_mode_warns_of_a_list_of_management_systems_that_would_lock_the_re
     result = run.of(one, "Contain the host")
     assert result["verdict"] == "would_be partial" and "the way in would be lost: after 60 seconds SSH would be opened" in screen(run)
     alone = adhoc(one, "isolation", "case=WAY management=192.0.2.77 on_management_lost=release", "--check").of(one)
-    assert alone["verdict"] == "would_be failed" and "give the whole network back" in alone["reasons"][0]
+    assert alone["verdict"] == "would_be failed" and "take the whole cut back" in alone["reasons"][0]
     assert hosts.execute(one, ["nft", "-s", "list", "ruleset"]).stdout == before
 
 

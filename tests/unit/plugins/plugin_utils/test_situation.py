@@ -102,7 +102,7 @@ PROOF = {"rollback": "systemd timer", "confirmed": None}
     ({"verdict": "failed", "proof": {"confirmed": True}, "preflight": RISKS}, "mend them and run again"),
     ({"verdict": "would_be failed", "proof": {}, "preflight": RISKS}, "mend them and run again"),
     ({"verdict": "failed", "preflight": RISKS}, "add cluster-fencing, network-root to firebreak_accept_risks"),
-    ({"verdict": "failed", "rolled_back": True, "steps": {"isolation": {"proof": PROOF}}}, "has its network back"),
+    ({"verdict": "failed", "rolled_back": True, "steps": {"isolation": {"proof": PROOF}}}, "mend what kept the controller out"),
     ({"verdict": "failed", "proof": PROOF}, "as on_management_lost says"),
     ({"verdict": "unknown", "unreachable": True}, "nothing is known of this host"),
     ({"verdict": "unknown", "unreachable": True, "proof": PROOF}, "journalctl -t incident_response"),

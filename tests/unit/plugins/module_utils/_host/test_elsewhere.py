@@ -46,7 +46,10 @@ def test_the_rings_of_an_af_xdp_socket_tell_of_it_where_the_kernel_does_not(tmp_
 
 
 def test_an_answer_that_is_none_is_an_error(monkeypatch):
-    monkeypatch.setattr(_elsewhere, "dump", lambda table: [][1])
+    def refuse(table: str) -> list[dict[str, object]]:
+        raise OSError(1, "refused")
+
+    monkeypatch.setattr(_elsewhere, "dump", refuse)
     monkeypatch.setattr(_elsewhere, "_enter", lambda path: True)
     with pytest.raises(OSError, match="cannot be looked into"):
         _elsewhere._asked([(1, "/nowhere")])

@@ -11,9 +11,10 @@ import subprocess
 
 import pytest
 
+from ansible_collections.firebreak.response.plugins.module_utils._errors import HostError
 from ansible_collections.firebreak.response.plugins.module_utils._host._session import Session
 from ansible_collections.firebreak.response.plugins.module_utils._host._workdir import Workdir
-from ansible_collections.firebreak.response.plugins.module_utils._isolation import _commands, _hold, _layer2, _nftables
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _commands, _hold, _holder, _layer2, _nftables
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._backends import Nftables
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._holder import Holder
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._layer2_backend import Layer2
@@ -48,14 +49,14 @@ def program(folder, name: str, text: str) -> str:
 @pytest.mark.parametrize("by_nft", [True, False])
 @pytest.mark.parametrize("frames", [True, False])
 def test_the_shell_understands_both_scripts(by_nft, frames, tmp_path):
-    for script in _hold.scripts("INC-42", ["/usr/sbin/iptables"], "/usr/sbin/nft", by_nft, frames, True):
+    for script in _hold.scripts("INC-42", str(tmp_path), ["/usr/sbin/iptables"], "/usr/sbin/nft", by_nft, frames, True):
         assert "@" not in script.replace("@_.", "").replace("._@-", "")
         assert not [line for line in script.splitlines() if line.startswith(("#", ";"))], "a unit would take it for a comment"
         subprocess.run(["sh", "-n", "-c", script], check=True, timeout=20)
 
 
-def test_without_watch_there_is_nothing_that_goes_on_running():
-    loading, holding = _hold.scripts("INC-42", [], "/usr/sbin/nft", True, True, False)
+def test_without_watch_there_is_nothing_that_goes_on_running(tmp_path):
+    loading, holding = _hold.scripts("INC-42", str(tmp_path), [], "/usr/sbin/nft", True, True, False)
     text = _hold.unit("INC-42", "/var/lib/firebreak/INC-42/hold", loading, holding, True)
     assert holding == "" and "Type=oneshot" in text and "Restart=" not in text
 
@@ -91,7 +92,7 @@ def test_a_jump_that_is_not_first_any_more_is_drift_and_is_moved(tmp_path):
     (tmp_path / "saved").write_text(SAVED, encoding="ascii")
     rules = "*filter\n:FIREBREAK-INPUT - [0:0]\n-A FIREBREAK-INPUT -j DROP\n-I INPUT 1 -j FIREBREAK-INPUT\nCOMMIT\n"
     (tmp_path / "iptables.rules").write_text(rules, encoding="ascii")
-    functions = _hold.scripts("A", [mine], None, False, False, True)[0].partition("\nif full")[0]
+    functions = _hold.scripts("A", str(tmp_path), [mine], None, False, False, True)[0].partition("\nif full")[0]
     assert shell(functions, tmp_path, "\nlist") == "-A INPUT -s 192.0.2.1/32 -j ACCEPT\n-A FIREBREAK-INPUT -j DROP\n"
     shell(functions, tmp_path, "\nfull")
     assert (tmp_path / "restored").read_text(encoding="ascii") == rules.replace("-I INPUT", "-D INPUT -j FIREBREAK-INPUT\n-I INPUT")
@@ -103,7 +104,7 @@ def test_a_jump_that_is_not_first_any_more_is_drift_and_is_moved(tmp_path):
 def test_frames_are_for_the_devices_that_there_are(tmp_path):
     template = _layer2.render(PLAN, _layer2.Devices([_hold.ETHERNET], [_hold.BARE_DEVICES], {}))
     (tmp_path / "frames.rules").write_text(template, encoding="ascii")
-    holding = _hold.scripts("A", [], "/usr/sbin/nft", True, True, True)[1]
+    holding = _hold.scripts("A", str(tmp_path), [], "/usr/sbin/nft", True, True, True)[1]
     functions = holding.partition("\nhold()")[0]
     filled = "; if [ -z \"$b\" ]; then without='-e /chain.*_bare/,/}$/d'; fi; fill frames.rules"
     assert "if [ -z \"$b\" ]; then without='-e /chain.*_bare/,/}$/d'; fi" in functions
@@ -122,7 +123,11 @@ def test_what_was_put_back_is_read_with_a_limit():
 def holder(tmp_path, monkeypatch, systemd: bool = True):
     for folder in ("var/lib/firebreak", "etc/systemd/system", "usr/bin", *(["run/systemd/system"] if systemd else [])):
         (tmp_path / folder).mkdir(parents=True)
-    program(tmp_path / "usr/bin", "systemctl", "echo \"$@\" >>'{0}/calls'\n".format(tmp_path))
+    program(tmp_path / "usr/bin", "systemctl", """cd '{0}'; echo "$@" >>calls
+case $1 in start) touch active;; stop) [ -e stubborn ] || rm -f active;; kill) [ -e immortal ] || rm -f active stubborn;; is-active) test -e active;; esac
+""".format(tmp_path))
+    monkeypatch.setattr(_holder, "table_exists", lambda family, name: False)
+    monkeypatch.setattr(_holder, "_PATIENCE", 0.01)
     work = Workdir("INC-42", str(tmp_path / "var/lib/firebreak"))
     work.make()
     engine = Nftables("/usr/sbin/nft", Layer2(None))
@@ -140,17 +145,59 @@ def test_a_unit_comes_once_and_goes_without_a_trace(tmp_path, monkeypatch):
     work, engine, make = holder(tmp_path, monkeypatch)
     assert make().put(engine, PLAN, True, True) is True
     unit = _commands.unit_name("INC-42")
-    assert calls(tmp_path) == ["start " + unit]
+    assert calls(tmp_path) == ["start " + unit, "is-active " + unit]
     assert os.readlink(str(tmp_path / "etc/systemd/system/sysinit.target.wants" / unit)) == "../" + unit
     assert _commands.held_for(str(tmp_path)) == ["INC-42"]
+    assert make().report(False) == {"unit": unit, "persist": True, "watch": True, "owner": False, "why": ""}
+    calls(tmp_path)
     assert make().put(engine, PLAN, True, True) is False
     assert calls(tmp_path) == ["is-active " + unit]
     assert make().put(engine, PLAN, False, True) is True, "not over a reboot any more"
-    assert calls(tmp_path) == ["stop " + unit, "daemon-reload", "start " + unit]
+    assert calls(tmp_path) == ["stop " + unit, "daemon-reload", "start " + unit, "is-active " + unit]
     assert not (tmp_path / "etc/systemd/system" / unit).exists() and (tmp_path / "run/systemd/system" / unit).exists()
     assert make().remove() is True
-    assert calls(tmp_path) == ["stop " + unit, "daemon-reload"]
+    assert [call for call in calls(tmp_path) if not call.startswith("is-active")] == ["stop " + unit, "daemon-reload"]
     assert os.listdir(str(tmp_path / "run/systemd/system")) == os.listdir(work.path) == []
+
+
+def test_a_unit_that_somebody_keeps_from_running_is_no_hold(tmp_path, monkeypatch):
+    dummy, engine, make = holder(tmp_path, monkeypatch)
+    make().put(engine, PLAN, True, True)
+    (tmp_path / "active").unlink()
+    found = make().report(False)
+    assert (found["persist"], found["watch"], found["why"]) == (False, False, _commands.unit_name("INC-42") + " does not run")
+
+
+def test_a_unit_is_removed_whatever_was_made_of_it(tmp_path, monkeypatch):
+    work, engine, make = holder(tmp_path, monkeypatch)
+    make().put(engine, PLAN, True, True)
+    unit = _commands.unit_name("INC-42")
+    (tmp_path / "stubborn").touch()  # RefuseManualStop= by a drop-in
+    (tmp_path / "etc/systemd/system" / (unit + ".d")).mkdir()
+    (tmp_path / "etc/systemd/system" / unit).unlink()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    (tmp_path / "var/lib/firebreak/INC-42/hold/sub/deeper").mkdir(parents=True)
+    os.symlink(str(elsewhere), str(tmp_path / "var/lib/firebreak/INC-42/hold/link"))
+    assert make().remove() is True
+    assert os.listdir(work.path) == [] and (elsewhere / "kept").exists() and not (tmp_path / "active").exists()
+    assert not (tmp_path / "etc/systemd/system" / (unit + ".d")).exists()
+
+
+def test_a_release_is_none_while_something_holds_the_isolation(tmp_path, monkeypatch):
+    dummy, engine, make = holder(tmp_path, monkeypatch)
+    make().put(engine, PLAN, True, True)
+    for name in ("stubborn", "immortal"):
+        (tmp_path / name).touch()
+    with pytest.raises(HostError, match="still holds the isolation"):
+        make().remove()
+
+
+def test_a_name_that_no_case_can_have_holds_nothing(tmp_path):
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    (tmp_path / "etc/systemd/system/firebreak-hold-a b.service").touch()
+    assert _commands.held_for(str(tmp_path)) == []
 
 
 def test_a_host_without_systemd_says_so(tmp_path, monkeypatch):

@@ -133,7 +133,7 @@ def test_check_mode_says_that_a_list_of_management_systems_leaves_out_who_asks_a
     assert verdict == "partial" and "10.0.0.1" in reason and "after 60 seconds SSH would be opened" in reason and "then: release" in reason
     assert "the host would stay cut (then: hold)" in asked(["192.0.2.77"], then="hold")[1][0]
     verdict, (reason,) = asked(["192.0.2.77"], on_management_lost="release", confirm_within=8)
-    assert verdict == "failed" and "after 8 seconds the host would give the whole network back" in reason
+    assert verdict == "failed" and "after 8 seconds the host would take the whole cut back" in reason
 
 
 @pytest.mark.parametrize("right", [
