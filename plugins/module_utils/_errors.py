@@ -10,15 +10,12 @@ from __future__ import annotations
 class FirebreakError(Exception):
     """Something an operator must know, in a sentence that holds no text of the host."""
 
+    facts: dict[str, object] = {}  # keys of the result that say the same to a program
+
     @property
     def reasons(self) -> list[str]:
         """The same for the result's `reasons`, of which the controller shows 600 characters each."""
         return [str(self)]
-
-    @property
-    def facts(self) -> dict[str, object]:
-        """Keys of the result that say the same to a program."""
-        return {}
 
 
 class OptionError(FirebreakError):

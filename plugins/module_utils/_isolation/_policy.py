@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, Union
 from .._errors import HostError, OptionError
 
 if TYPE_CHECKING:
+    from typing import Mapping
+
     from .._host._session import Session
     from .._host._sockets import Socket
 
@@ -191,6 +193,24 @@ def from_dict(data: dict[str, object], session: Session) -> Plan:
         return Plan(networks, [int(str(port)) for port in ports], parse_allow([str(entry) for entry in allow]), session, str(mode), links)
     except ValueError as error:
         raise HostError("the plan in the work folder is damaged") from error
+
+
+def way_in(plan: Plan | None, options: Mapping[str, object], changed: bool) -> tuple[str, list[str]]:
+    """What a run would come to as far as the way in is concerned, and why: a list of management systems may leave out who asks.
+
+    `changed`: the rules of the plan are not in force yet.
+    """
+    if plan is not None and plan.mode == OBSERVE:
+        return "reported", []
+    if plan is None or not changed or plan.widened() is None:
+        return "contained", []
+    lost = "management does not hold {0}, by which the controller reaches the host, so that the way in would be lost: after {1} seconds ".format(
+        plan.session.peer_address, options["confirm_within"])
+    if options["on_management_lost"] == "release":
+        return "failed", [lost + "the host would take the whole cut back (on_management_lost: release)"]
+    then = "stay cut" if options["then"] == "hold" else "take the cut back"
+    return "partial", [lost + "SSH would be opened to it too, with the rest still cut (on_management_lost: widen); should nobody get in by that "
+                       "either, the host would {0} (then: {1})".format(then, options["then"])]
 
 
 def collapse(networks: list[Network]) -> list[Network]:

@@ -88,18 +88,13 @@ class RefusedError(HostError):
         self._sentences = [
             *("{0}: {1}. Instead: {2}".format(risk.name, risk.what, risk.instead) for risk in against),
             "To isolate all the same: accept_risks (variable firebreak_accept_risks): [{0}]; nothing was changed".format(names)]
-        self._against = against
+        self.facts = {"preflight": [risk.as_dict() for risk in against]}
         super().__init__("preflight: the isolation would break something here. " + ". ".join(self._sentences))
 
     @property
     def reasons(self) -> list[str]:
         """One a risk, and what to do last."""
         return ["preflight: " + sentence for sentence in self._sentences]
-
-    @property
-    def facts(self) -> dict[str, object]:
-        """As in the result of an isolation that was not refused."""
-        return {"preflight": [risk.as_dict() for risk in self._against]}
 
 
 def unknown(what: str) -> Risk:

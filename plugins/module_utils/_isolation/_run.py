@@ -23,7 +23,7 @@ from ._commands import NO_SYSTEMD
 from ._control import Isolation
 from ._layer2_backend import LATE
 from ._leases import networks
-from ._policy import EGRESS, OBSERVE, Plan, from_dict, make_plan
+from ._policy import EGRESS, OBSERVE, Plan, from_dict, make_plan, way_in
 
 if TYPE_CHECKING:
     from ._leases import Network
@@ -154,27 +154,11 @@ def predicted(
 ) -> dict[str, object]:
     """Check mode: the rules that would be loaded and the flows that they would cut."""
     flows = isolation.flows(sockets) if isolation.changed else []
-    verdict, reasons = way_in(isolation, params)
+    verdict, reasons = way_in(isolation.plan, params, isolation.changed)
     result = _result(isolation, "would_be " + verdict, reasons, describe(flows, processes), diff, listing=isolation.after)
     mode = isolation.plan.mode if isolation.plan is not None else ""
     result["not_covered"] = not_covered(isolation.backend, {"mode": mode})
     return {**_observed(isolation, result), **told(risks)}
-
-
-def way_in(isolation: Isolation, params: Mapping[str, object]) -> tuple[str, list[str]]:
-    """What a run would come to as far as the way in is concerned, and why: a list of management systems may leave out who asks."""
-    plan = isolation.plan
-    if isolation.observes:
-        return "reported", []
-    if plan is None or not isolation.changed or plan.widened() is None:
-        return "contained", []
-    lost = "management does not hold {0}, by which the controller reaches the host, so that the way in would be lost: after {1} seconds ".format(
-        plan.session.peer_address, params["confirm_within"])
-    if params["on_management_lost"] == "release":
-        return "failed", [lost + "the host would take the whole cut back (on_management_lost: release)"]
-    then = "stay cut" if params["then"] == "hold" else "take the cut back"
-    return "partial", [lost + "SSH would be opened to it too, with the rest still cut (on_management_lost: widen); should nobody get in by that "
-                       "either, the host would {0} (then: {1})".format(then, params["then"])]
 
 
 def _observed(isolation: Isolation, result: dict[str, object]) -> dict[str, object]:

@@ -234,7 +234,11 @@ def test_a_killed_controller_leads_to_the_undo(cell):
             access.settle()
         how, still = outcome(host, before)
         held = hosts.execute(host, ["sh", "-c", "ls /etc/systemd/system/firebreak-hold-*"], check=False).returncode == 0
-        good = access.longest <= WITHIN + GRACE and (how == "as before" and not still or how == "isolated" and held)
+        # Killed while its second connection was made, it looks to the host like somebody who is kept out: isolated, with the way in open.
+        log = hosts.execute(host, ["sh", "-c", f"journalctl -q --no-pager -t incident_response | grep 'case=CONTROLLER-{number} ' | grep -c sabotaged"],
+                            check=False).stdout
+        said = int(log or 0) > 0 and way_in(host)
+        good = access.longest <= WITHIN + GRACE and (how == "as before" and not still or how == "isolated" and (held or said and not still))
         rows.append(row(f"controller killed, {moment} s", cell, "as before and nothing stopped, or confirmed",
                         f"{how}, no way in for {access.longest:.1f} s at most" + (", suspects stopped" if still else ""), good))
         intruders.unplant(host, "miner")

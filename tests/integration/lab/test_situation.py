@@ -78,7 +78,7 @@ def test_what_stays_on_a_host_that_took_its_isolation_back_is_named_and_counts_a
     assert (result["verdict"], result["rolled_back"], result["changed"]) == ("failed", True, True), result
     assert "T" in hosts.execute(one, ["ps", "-C", "xmrig", "-o", "stat="]).stdout
     assert "processes stay stopped (xmrig" in " ".join(result["reasons"])
-    assert "mend what kept the controller out" in screen(run)
+    assert "next: what was cut now is not any more" in screen(run)
     released = adhoc(one, "suspicious_process", f"case={case} state=released").of(one)
     assert released["verdict"] == "released" and released["thawed"]
 

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
 from ansible_collections.firebreak.response.plugins.module_utils import _contain
@@ -16,7 +14,7 @@ from ansible_collections.firebreak.response.plugins.module_utils._host._session 
 from ansible_collections.firebreak.response.plugins.module_utils._host._workdir import Workdir
 from ansible_collections.firebreak.response.plugins.module_utils._isolation import _iptables, _layer2, _nftables, _preflight, _run
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._control import Isolation
-from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import MODES, from_dict, make_plan
+from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import MODES, from_dict, make_plan, way_in
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._preflight import Risk
 
 SSH = Session("10.0.0.1", 40000, "10.0.0.2", 22, "sshd-socket", [1])
@@ -124,8 +122,7 @@ def test_the_preflight_refuses_the_cut_that_follows_an_observation_but_not_the_o
 def asked(management, mode="full", changed=True, **options):
     """What check mode says of the way in."""
     planned = make_plan(SSH, [], management, [], "ssh", mode)
-    isolation = SimpleNamespace(plan=planned, observes=mode == "observe", changed=changed)
-    return _run.way_in(isolation, {"confirm_within": 60, "on_management_lost": "widen", "then": "release", **options})
+    return way_in(planned, {"confirm_within": 60, "on_management_lost": "widen", "then": "release", **options}, changed)
 
 
 def test_check_mode_says_that_a_list_of_management_systems_leaves_out_who_asks_and_what_would_follow():
