@@ -121,7 +121,7 @@ options:
   then:
     description:
       - What follows where the wider way in brought no confirmation either, or where there was nothing to widen. V(release) gives
-        the network back, V(hold) leaves the host isolated.
+        the network back, V(hold) leaves the host isolated. Without a meaning where O(on_management_lost=release).
       - Taken from the inventory variable C(firebreak_then) where the task does not give it.
     type: str
     choices: [release, hold]

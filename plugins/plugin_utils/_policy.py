@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ansible.errors import AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.firebreak.response.plugins.plugin_utils._errors import BrakeError, PolicyError
 
 
@@ -56,7 +57,7 @@ VARIABLES = (
 # Read by playbooks.
 _OTHERS = ("firebreak_hosts",)
 MAX_HOSTS = 10
-_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_boolean: Callable[[object], bool] = boolean  # which has no types of its own
 
 
 def _strings(variable: Variable, value: object) -> list[str]:
@@ -87,10 +88,10 @@ def convert(variable: Variable, value: object) -> object:
             raise PolicyError(variable.name, value, f"a whole number, {variable.least} or more")
         return int(text)
     if variable.kind == "bool":
-        word = str(value).strip().lower()  # -e firebreak_watch=false is a string
-        if word not in _BOOLEANS:
-            raise PolicyError(variable.name, value, "true or false")
-        return _BOOLEANS[word]
+        try:
+            return _boolean(value)  # -e firebreak_watch=false is a string
+        except TypeError:
+            raise PolicyError(variable.name, value, "true or false") from None
     if variable.choices and value not in variable.choices:
         raise PolicyError(variable.name, value, "one of " + ", ".join(variable.choices))
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():

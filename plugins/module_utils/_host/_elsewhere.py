@@ -10,20 +10,23 @@ import errno
 import json
 import os
 import re
-import socket
 import struct
 
 from .._text import printable
-from ._netstate import dump
+from ._child import Child, enter_network
+from ._files import read_proc
+from ._netstate import ask, dump
+from ._patience import each
 from ._sockets import read_packet_sockets, read_sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_NEW_NETWORK = 0x40000000  # CLONE_NEWNET of linux/sched.h
 _MOST = 64  # namespaces that are looked into
-_ANSWER = 16777216
+_MAPS = 16777216  # bytes of what a process has mapped that are read
+_KEYS = ("name", "type", "kind", "index", "link")
+_SOCK_DIAG = 4  # NETLINK_SOCK_DIAG of linux/netlink.h
 _ETHERNET = 1  # include/uapi/linux/if_arp.h
 _NAMED = ("run/netns", "run/docker/netns")
 _XDP = 44  # AF_XDP
@@ -33,20 +36,30 @@ _MAPPED = re.compile(rb" socket:\[(\d+)\]$", re.MULTILINE)
 def namespaces(root: str = "/") -> dict[int, str]:
     """The other network namespaces that processes or names hold: inode -> a path of it."""
     proc = os.path.join(root, "proc")
-    found: dict[int, str] = {}
     paths = [os.path.join(proc, name, "ns/net") for name in os.listdir(proc) if name.isdigit()]
-    for folder in _NAMED:
-        try:
-            paths += [os.path.join(root, folder, name) for name in os.listdir(os.path.join(root, folder))]
-        except OSError:
-            continue
-    for path in paths:
-        try:
-            found.setdefault(os.stat(path).st_ino, path)
-        except OSError:
-            continue
-    found.pop(os.stat(os.path.join(proc, "self/ns/net")).st_ino, None)
+    for named in each([os.path.join(root, folder) for folder in _NAMED], _listed)[0]:
+        paths += named
+    own = os.stat(os.path.join(proc, "self/ns/net"))
+    found: dict[int, str] = {}
+    for path, entry in each(paths, _entry)[0]:
+        # What is on another file system is no namespace, whatever its name, and opening it may never end.
+        if entry is not None and entry.st_dev == own.st_dev and entry.st_ino != own.st_ino:
+            found.setdefault(entry.st_ino, path)
     return found
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return [os.path.join(folder, name) for name in os.listdir(folder)]
+    except OSError:
+        return []
+
+
+def _entry(path: str) -> tuple[str, os.stat_result | None]:
+    try:
+        return path, os.stat(path)
+    except OSError:
+        return path, None
 
 
 def led_away(own: list[dict[str, object]], theirs: list[dict[str, object]]) -> list[str]:
@@ -69,95 +82,40 @@ def interfaces(own: list[dict[str, object]], root: str = "/") -> list[tuple[str,
 
 def _asked(found: list[tuple[int, str]]) -> list[tuple[int, list[dict[str, object]]]]:
     """The links of each namespace, asked by a child, which alone goes there."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(reader)
-            answer = []
-            for inode, path in found:
-                if _enter(path):
-                    answer.append((inode, [{key: link.get(key) for key in ("name", "type", "kind", "index", "link")} for link in dump("links")]))
-            view = memoryview(json.dumps(answer).encode("ascii"))
-            while view:
-                view = view[os.write(writer, view):]
-        finally:
-            os._exit(0)
-    os.close(writer)
-    data = b""
-    while len(data) < _ANSWER:
-        part = os.read(reader, 65536)
-        if not part:
-            break
-        data += part
-    os.close(reader)
-    os.waitpid(pid, 0)
-    try:
-        return [(int(inode), links) for inode, links in json.loads(data)]
-    except (ValueError, TypeError) as error:
-        raise OSError(errno.EIO, "the other network namespaces cannot be looked into") from error
+    def ask_there() -> str:
+        return json.dumps([(inode, [{key: link.get(key) for key in _KEYS} for link in dump("links")])
+                           for inode, path in found if enter_network(path)])
+
+    answer = Child(ask_there).result()
+    if answer is None:
+        raise OSError(errno.EIO, "the other network namespaces cannot be looked into")
+    return [(int(inode), links) for inode, links in json.loads(answer)]
 
 
-def _enter(path: str) -> bool:
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # gone meanwhile
-        return False
-    enter = getattr(os, "setns", None)  # Python 3.12 and later
-    try:
-        if enter is not None:
-            enter(handle, _NEW_NETWORK)
-            return True
-        import ctypes
+def xdp_sockets(known: Callable[[], Iterable[int]], root: str = "/") -> tuple[int, int]:
+    """How many AF_XDP sockets there are in this namespace, and how many processes did not let us see whether they use one.
 
-        status: int = ctypes.CDLL(None, use_errno=True).setns(handle, _NEW_NETWORK)
-        return status == 0
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
-
-
-def xdp_sockets(known: Callable[[], Iterable[int]], root: str = "/") -> int:
-    """How many AF_XDP sockets there are in this namespace, or in use by its processes where the kernel does not tell.
+    Where the kernel does not tell, what processes have mapped does.
 
     `known`: gives inodes of sockets of other kinds; what else a process has mapped of a socket are the rings of one for AF_XDP.
     """
     told = _diagnosed()
     if told is not None:
-        return told
-    found: set[int] = set()
+        return told, 0
     proc = os.path.join(root, "proc")
-    for name in os.listdir(proc):
-        if not name.isdigit():
-            continue
-        try:
-            with open(os.path.join(proc, name, "maps"), "rb") as maps:
-                found.update(int(inode) for inode in _MAPPED.findall(maps.read(_ANSWER)))
-        except OSError:
-            continue
-    return len(found.difference(known())) if found else 0
+    mapped, stuck = each([os.path.join(proc, name, "maps") for name in os.listdir(proc) if name.isdigit()], _mapped)
+    found: set[int] = set().union(*mapped)
+    return (len(found.difference(known())) if found else 0), len(stuck)
+
+
+def _mapped(path: str) -> set[int]:
+    return {int(inode) for inode in _MAPPED.findall(read_proc(path, _MAPS))}
 
 
 def _diagnosed() -> int | None:
     """The number of them by XDP_DIAG (linux/xdp_diag.h); None where the kernel was built without."""
-    body = struct.pack("=BBHIIII", _XDP, 0, 0, 0, 1, 0xFFFFFFFF, 0xFFFFFFFF)
-    count = 0
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 4) as channel:
-            channel.settimeout(2.0)
-            channel.send(struct.pack("=IHHII", 16 + len(body), 20, 0x301, 1, 0) + body)
-            while True:
-                data = channel.recv(262144)
-                at = 0
-                while at + 16 <= len(data):
-                    length, kind = struct.unpack_from("=IH", data, at)
-                    if kind == 3 or length < 16:  # NLMSG_DONE
-                        return count
-                    if kind == 2:  # NLMSG_ERROR
-                        return None
-                    count += 1
-                    at += (length + 3) & ~3
+        return len(ask(_SOCK_DIAG, 20, struct.pack("=BBHIIII", _XDP, 0, 0, 0, 1, 0xFFFFFFFF, 0xFFFFFFFF)))
     except OSError:
         return None
 
@@ -166,9 +124,11 @@ def ways_past() -> list[dict[str, str]]:
     """What can send without meeting any rule of this network namespace: [{"device", "what"}]."""
     try:
         found = interfaces(dump("links"))
-        count = xdp_sockets(lambda: [*(one.inode for one in read_packet_sockets()), *(one.inode for one in read_sockets())])
+        count, stuck = xdp_sockets(lambda: [*(one.inode for one in read_packet_sockets()), *(one.inode for one in read_sockets())])
     except OSError as error:
         return [{"device": "", "what": "other network namespaces cannot be looked into: {0}".format(error.strerror)}]
     if count:
         found.append(("", "{0} AF_XDP sockets".format(count)))
+    if stuck:
+        found.append(("", "{0} processes whose memory does not answer, and may use AF_XDP sockets".format(stuck)))
     return [{"device": printable(name, 64), "what": what} for name, what in found]

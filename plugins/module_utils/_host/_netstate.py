@@ -4,7 +4,7 @@
 
 """Links, addresses, routes, rules and neighbours of the network namespace, straight from NETLINK_ROUTE.
 
-`parse` takes bytes of the kernel and is tested without it; `dump` alone talks to it. Numbers of messages and attributes are
+`parse` and `split` take bytes of the kernel and are tested without it; `ask` alone talks to it, and `dump` by it. Numbers of messages and attributes are
 those of linux/netlink.h, rtnetlink.h, if_link.h, if_addr.h, neighbour.h and fib_rules.h.
 """
 
@@ -83,9 +83,13 @@ def _nested(data: bytes, wanted: int) -> bytes:
 
 def parse(table: str, data: bytes) -> tuple[list[dict[str, object]], bool]:
     """The records of one answer, and whether the dump ends with it. Raises OSError where the kernel answers an error."""
-    _request, fixed, names, attributes = TABLES[table]
-    head = struct.Struct(fixed)
-    records: list[dict[str, object]] = []
+    bodies, done = split(data)
+    return [record for record in (_record(table, body) for body in bodies) if record is not None], done
+
+
+def split(data: bytes) -> tuple[list[bytes], bool]:
+    """What stands in the messages of one answer to any dump, and whether it ends with them. Raises OSError for an error in it."""
+    bodies: list[bytes] = []
     at = 0
     while at + _HEADER.size <= len(data):
         length, kind, _flags, _sequence, _pid = _HEADER.unpack_from(data, at)
@@ -94,39 +98,50 @@ def parse(table: str, data: bytes) -> tuple[list[dict[str, object]], bool]:
         body = data[at + _HEADER.size: at + length]
         at += (length + 3) & ~3
         if kind == _DONE:
-            return records, True
+            return bodies, True
         if kind == _ERROR:
             code = -struct.unpack_from("=i", body)[0] if len(body) >= 4 else 5
             raise OSError(code, os.strerror(code))
-        if len(body) < head.size:
-            continue
-        record: dict[str, object] = dict(zip(names, head.unpack_from(body)))
-        offset = (head.size + 3) & ~3
-        while offset + 4 <= len(body):
-            size, number = _ATTRIBUTE.unpack_from(body, offset)
-            if size < 4 or offset + size > len(body):
-                break
-            known = attributes.get(number & 0x3FFF)
-            if known is not None:
-                record[known[0]] = _value(known[1], body[offset + 4: offset + size])
-            offset += (size + 3) & ~3
-        records.append(record)
-    return records, False
+        bodies.append(body)
+    return bodies, False
+
+
+def _record(table: str, body: bytes) -> dict[str, object] | None:
+    _request, fixed, names, attributes = TABLES[table]
+    head = struct.Struct(fixed)
+    if len(body) < head.size:
+        return None
+    record: dict[str, object] = dict(zip(names, head.unpack_from(body)))
+    offset = (head.size + 3) & ~3
+    while offset + 4 <= len(body):
+        size, number = _ATTRIBUTE.unpack_from(body, offset)
+        if size < 4 or offset + size > len(body):
+            break
+        known = attributes.get(number & 0x3FFF)
+        if known is not None:
+            record[known[0]] = _value(known[1], body[offset + 4: offset + size])
+        offset += (size + 3) & ~3
+    return record
 
 
 def dump(table: str, seconds: float = 2.0) -> list[dict[str, object]]:
     """All records of one of `TABLES`, every family, every routing table. Raises OSError, also where time runs out."""
-    request = TABLES[table][0]
-    found: list[dict[str, object]] = []
+    request, fixed = TABLES[table][:2]
+    bodies = ask(socket.NETLINK_ROUTE, request, bytes(struct.calcsize(fixed)), seconds)
+    return [record for record in (_record(table, body) for body in bodies) if record is not None]
+
+
+def ask(protocol: int, request: int, body: bytes, seconds: float = 2.0) -> list[bytes]:
+    """What stands in every message of the kernel's answer to a dump, by any netlink protocol. Raises OSError, also where time runs out."""
+    found: list[bytes] = []
     end = time.monotonic() + seconds
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as channel:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as channel:
         channel.settimeout(seconds)
-        body = bytes(struct.calcsize(TABLES[table][1]))
         channel.send(_HEADER.pack(_HEADER.size + len(body), request, _DUMP, 1, 0) + body)
         done = False
         while not done:
             if time.monotonic() > end:
                 raise OSError(110, "the kernel's answer does not end")
-            records, done = parse(table, channel.recv(262144))
-            found.extend(records)
+            bodies, done = split(channel.recv(262144))
+            found.extend(bodies)
     return found

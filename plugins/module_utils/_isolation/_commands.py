@@ -13,6 +13,8 @@ import struct
 from typing import TYPE_CHECKING, Callable
 
 from .._errors import HostError
+from .._host._child import Child, leave_network
+from .._host._netstate import ask
 from .._host._workdir import possible
 
 if TYPE_CHECKING:
@@ -23,8 +25,7 @@ _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 _SECONDS = 20.0
 # Of what a program of the host says, so much is repeated.
 SAID = 300
-_NEW_NETWORK = 0x40000000  # CLONE_NEWNET of linux/sched.h
-_ANSWER_LIMIT = 67108864
+_NETFILTER = 12  # NETLINK_NETFILTER of linux/netlink.h
 TABLE = "firebreak"  # the name of all tables of ours
 HELD = "firebreak_held"  # and of their copies that belong to whoever holds an isolation
 UNIT_PLACES = ("etc/systemd/system", "run/systemd/system")  # systemd.unit(5); what is in the first one outlives a reboot
@@ -94,68 +95,11 @@ def listing(nft: str, family: str) -> str:
     return text if status == 0 else ""
 
 
-class Trial:
-    """A function at work in a child with a network of its own; `result()` waits for its text.
-
-    None where the kernel refuses a new network, or where the function failed there.
-    """
+class Trial(Child):
+    """A function at work in a child with a network of its own; None also where the kernel refuses one."""
 
     def __init__(self, function: Callable[[], str | None]) -> None:
-        self._text: str | None = None
-        self._open = True
-        self._reader, writer = os.pipe()
-        try:
-            self._pid = os.fork()
-        except OSError:  # no room for one more process
-            os.close(self._reader)
-            os.close(writer)
-            self._open = False
-            return
-        if self._pid == 0:
-            status = 1
-            try:  # whatever happens, the child must not go on as a second module
-                os.close(self._reader)
-                if _unshare():
-                    text = function()
-                    if text is not None:
-                        view = memoryview(text.encode("utf-8"))
-                        while view:
-                            view = view[os.write(writer, view):]
-                        status = 0
-            finally:
-                os._exit(status)
-        os.close(writer)
-
-    def result(self) -> str | None:
-        """What the function returned, waiting for it the first time."""
-        if self._open:
-            self._open = False
-            parts = []
-            size = 0
-            while size < _ANSWER_LIMIT:
-                part = os.read(self._reader, 65536)
-                if not part:
-                    break
-                parts.append(part)
-                size += len(part)
-            os.close(self._reader)
-            _pid, status = os.waitpid(self._pid, 0)
-            self._text = b"".join(parts).decode("utf-8", "replace") if status == 0 else None
-        return self._text
-
-
-def _unshare() -> bool:
-    unshare = getattr(os, "unshare", None)  # Python 3.12 and later
-    if unshare is not None:
-        try:
-            unshare(_NEW_NETWORK)
-        except OSError:
-            return False
-        return True
-    import ctypes
-
-    status: int = ctypes.CDLL(None, use_errno=True).unshare(_NEW_NETWORK)
-    return status == 0
+        super().__init__(lambda: function() if leave_network() else None)
 
 
 def shared() -> bool:
@@ -167,23 +111,9 @@ def shared() -> bool:
                     return True
         except OSError:
             continue
-    body = struct.pack("=BBH", 0, 0, 0)
     ours = (TABLE.encode("ascii"), HELD.encode("ascii"))
-    try:
-        with _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 12) as channel:
-            channel.settimeout(_SECONDS)
-            channel.send(struct.pack("=IHHII", 16 + len(body), (10 << 8) | 1, 0x301, 1, 0) + body)
-            while True:
-                data = channel.recv(65536)
-                at = 0
-                while at + 16 <= len(data):
-                    length, kind = struct.unpack_from("=IH", data, at)
-                    if kind == 3:  # NLMSG_DONE
-                        return False
-                    # NFTA_TABLE_NAME comes first.
-                    if length < 24 or kind == 2 or data[at + 24: at + length].split(b"\0", 1)[0] not in ours:
-                        return True
-                    at += (length + 3) & ~3
+    try:  # NFT_MSG_GETTABLE; NFTA_TABLE_NAME comes first in an answer
+        return any(body[8:].split(b"\0", 1)[0] not in ours for body in ask(_NETFILTER, (10 << 8) | 1, bytes(4)))
     except OSError:
         return True
 
@@ -198,7 +128,7 @@ def table_exists(family: int, name: str = TABLE) -> bool | None:
     body += b"\x00" * (-len(body) % 4)
     message = struct.pack("=IHHII", 16 + len(body), (10 << 8) | 1, 1, 1, 0) + body
     try:
-        with _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 12) as channel:
+        with _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, _NETFILTER) as channel:
             channel.settimeout(_SECONDS)
             channel.send(message)
             data = channel.recv(65536)

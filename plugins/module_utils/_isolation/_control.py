@@ -55,6 +55,9 @@ class Isolation(Cut):
     def __init__(self, work: Workdir, plan: Plan | None, backend: str = "auto", root: str = "/", layer2: str = "auto") -> None:
         super().__init__(work, plan, backend, root, layer2)
         self.cut_flows: list[Socket] = []
+        self._held_anew = False
+        self._why_not_held = ""
+        self._mended = False
 
     def flows(self, sockets: list[Socket]) -> list[Socket]:
         """The sockets with a peer that the plan forbids. What stays on the host and the management session are none."""
@@ -110,13 +113,18 @@ class Isolation(Cut):
         engine = self._take_engine()
         live = self.before if self._just_read else engine.live()
         session = self.plan.session if self.plan is not None else None
+        past = self._ways_past()  # not before the kills: it looks at every process
+        ruleset = bool(live) and live == self.after
+        if self._loaded:  # the second run goes by what this one has found
+            self.state.update(listing=self.after, proved_by=self.proved_by, elsewhere=past)
+            self.work.update(isolation=self.state)
         return {
             "mode": self.plan.mode if self.plan is not None else "",
             "leases": [str(network) for network in self.plan.leases] if self.plan is not None else [],
-            "ruleset": bool(live) and live == self.after,
+            "ruleset": ruleset,
             "ruleset_against": self.proved_by,
             "rollback": self.state.get("timer"),
-            "layer2": {**engine.layer2.report(live, self.after), "elsewhere": self._ways_past()},
+            "layer2": {**engine.layer2.report(live, self.after), "elsewhere": past},
             "flows_remaining": 0 if self.observes else len(self.remaining(sockets)),
             "probe": None if self.observes else probe(),
             "management": {
@@ -178,7 +186,7 @@ class Isolation(Cut):
         if self._in_force():
             return
         engine = self._take_engine()
-        engine.load(engine.rules(self.plan, self.work.case) if self.plan is not None else self._rules)
+        engine.load(self._rules)
         engine.layer2.load(self._frames)
         self._just_read = False
         self._mended = True
@@ -233,8 +241,7 @@ class Isolation(Cut):
             return {"destroyed": 0, "gone": 0, "remaining": [], "rules_were_gone": False, "left": "", "residual": engine.residual(tables),
                     "changed_by_others": []}
         self._alone()
-        others = self.state.get("others")
-        changed_by_others = _changes(others)
+        changed_by_others = _changes(self.state.get("others"))
         plan = self.state.get("plan")
         try:
             self.plan = from_dict(plan, session) if isinstance(plan, dict) else Plan([], [], [], session)

@@ -61,13 +61,9 @@ class Cut:
         self._just_read = False
         self._old: dict[str, object] = {}
         self._holder: Holder | None = None
-        self._held_anew = False
-        self._why_not_held = ""
         self._past: object = None
-        self._again = False
         self._resumed = False
         self._drifted = False
-        self._mended = False
         self.rolled_back_at = ""
 
     def _take_engine(self) -> _backends.Engine:
@@ -140,7 +136,7 @@ class Cut:
             raise ValueError("a plan is needed")
         engine = self._take_engine()
         previous = self.state.get("previous")
-        if self.state.get("rolled_back_at") and isinstance(previous, dict) and engine.holds(self.before) and not self._again:
+        if self.state.get("rolled_back_at") and isinstance(previous, dict) and engine.holds(self.before) and not self._just_read:
             # The last change was taken back, and what was in force before it is in force again.
             self.rolled_back_at = str(self.state["rolled_back_at"])
             self.state, self._resumed = previous, True
@@ -160,9 +156,8 @@ class Cut:
         listing, by = self.state_of().get("listing"), self.state_of().get("proved_by")
         if isinstance(listing, str) and isinstance(by, str):
             self._after, self.proved_by = listing, by
-        self._again = True
+        self._just_read = True  # what is there is proved at once: on every host of a fleet, so nft is not asked twice
         self.inspect()
-        self._just_read = True  # and what is there is proved at once: on every host of a fleet, so nft is not asked twice
 
     def state_of(self) -> dict[str, object]:
         """What the work folder says of this case's isolation; empty where it says nothing."""
@@ -185,9 +180,6 @@ class Cut:
                     stored = engine.live()
                 listing = stored if isinstance(stored, str) else "".join(self._rules.values())
             self._after = listing
-            if self._loaded:
-                self.state.update(listing=listing, proved_by=self.proved_by)
-                self.work.update(isolation=self.state)
         return self._after
 
     def _try_out(self) -> None:
@@ -278,7 +270,6 @@ class Cut:
             self._try_out()
         if self._old.get("token") and not self._old.get("confirmed"):
             disarm(self.work, str(self._old["token"]), str(self._old.get("timer", "")), self._old.get("handle"), self.root)
-        self.state["elsewhere"] = self._ways_past()
         self.work.update(isolation=self.state)
 
     def _way_back(self, previous: dict[str, object], tables: dict[str, list[str]]) -> list[dict[str, object]]:

@@ -11,9 +11,9 @@ delete, so that nothing passes in between. No program of ours stays on the host,
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Sequence
 
+from .._text import printable
 from ._commands import HELD, TABLE
 from ._layer2 import BARE, MOST
 
@@ -202,7 +202,7 @@ def drift(text: str) -> list[dict[str, str]]:
     for line in text.splitlines()[-100:]:
         at, blank, what = line.partition(" ")
         if blank:
-            found.append({"at": at, "what": what})
+            found.append({"at": printable(at, 40), "what": printable(what, 300)})  # root on the host writes here too
     return found
 
 
@@ -218,8 +218,3 @@ def stored(rules: Mapping[str, str], frames: str, left: Sequence[str], minimal: 
         files.update({"frames.rules": frames, "frames.held": owned(frames, "netdev")})
     files["left"] = " ".join(left) + "\n"
     return files
-
-
-def program_name(path: str) -> str:
-    """What a program's files are called after."""
-    return os.path.basename(path)

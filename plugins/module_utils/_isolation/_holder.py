@@ -15,11 +15,11 @@ from .._host._files import read_regular
 from .._text import printable
 from . import _hold, _iptables, _layer2, _nftables
 from ._commands import HELD, INET, NETDEV, NO_SYSTEMD, UNIT_PLACES, find, run, table_exists, unit_name
-from ._policy import Plan
 
 if TYPE_CHECKING:
     from .._host._workdir import Workdir
     from ._backends import Engine
+    from ._policy import Plan
 
 _FOLDER = "hold"
 _DROP_INS = (*UNIT_PLACES, "etc/systemd/system.control", "run/systemd/system.control", "run/systemd/transient")
@@ -109,7 +109,7 @@ class Holder:
         least = plan.least()
         by_nft = engine.name == "nftables"
         rules = {"nft": _nftables.render(plan, case)} if by_nft else {
-            _hold.program_name(program): text for program, text in engine.rules(plan, case, fresh=True).items()}
+            os.path.basename(program): text for program, text in engine.rules(plan, case, fresh=True).items()}
         minimal = {"nft": _nftables.render(least, case)}
         minimal.update({name: _iptables.render(least, case, family, "") for name, family in (("iptables", 4), ("ip6tables", 6))})
         files = _hold.stored(rules, frames, list(layer2.devices.left), minimal)

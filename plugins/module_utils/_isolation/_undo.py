@@ -130,8 +130,9 @@ def _note(path: str, isolation: dict[str, object], **more: object) -> None:
 
     state = _load(path)
     state.update(more)
-    if isinstance(state.get("isolation"), dict):
-        state["isolation"].update(isolation)  # type: ignore[attr-defined]
+    current = state.get("isolation")
+    if isinstance(current, dict):
+        current.update(isolation)
     with open(path + ".undo", "w", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as handle:
         json.dump(state, handle)
         handle.flush()

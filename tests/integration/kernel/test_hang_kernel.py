@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.firebreak.response.plugins.module_utils._evidence import _collectors
 from ansible_collections.firebreak.response.plugins.module_utils._evidence._bundle import Bundle
 from ansible_collections.firebreak.response.plugins.module_utils._evidence._context import Context
+from ansible_collections.firebreak.response.plugins.module_utils._host import _elsewhere
 from ansible_collections.firebreak.response.plugins.module_utils._host import _processes as table
 from ansible_collections.firebreak.response.plugins.module_utils._host._workdir import Workdir
 from ansible_collections.firebreak.response.plugins.module_utils._processes._suspects import Suspects
@@ -48,3 +49,12 @@ def test_a_process_whose_memory_does_not_answer_is_named_and_not_waited_for(hang
     assert time.monotonic() - began < 10
     assert bundle.outcome == "partial" and any("memory of 1 processes" in one["why"] for one in bundle.missing)
     assert any(one["what"] == "processes whose memory does not answer" for one in context.notable)
+
+
+def test_a_process_whose_memory_does_not_answer_holds_up_no_search_for_ways_past_the_rules(hanging):
+    began = time.monotonic()
+    found = _elsewhere.ways_past()
+    assert time.monotonic() - began < 5
+    if _elsewhere._diagnosed() is None:  # the kernel does not tell of AF_XDP, so what processes have mapped is read
+        assert [one["what"] for one in found if "does not answer" in one["what"]] == [
+            "1 processes whose memory does not answer, and may use AF_XDP sockets"]

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from ansible_collections.firebreak.response.plugins.module_utils._isolation import _commands
+from ansible_collections.firebreak.response.plugins.module_utils._host._child import leave_network
 from ansible_collections.firebreak.response.tests.integration.kernel.policies import (
     ICMP, ICMP6, OTHERS, OWN, OWN_LINK, TCP, UDP, Packet,
 )
@@ -54,7 +54,7 @@ class Wire:
         self._thread.shutdown()
 
     def _make(self) -> None:
-        if not _commands._unshare():
+        if not leave_network():
             raise RuntimeError("needs root for a network namespace")
         # One processor: what was sent before is dealt with before.
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

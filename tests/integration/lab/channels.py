@@ -20,20 +20,23 @@ NEIGHBOUR, NEIGHBOUR_6 = network.address("neighbour"), network.address6("neighbo
 NEIGHBOUR_LINK = f"fe80::66:ff:fe00:{network.LAN['neighbour']:x}"
 OTHER_PORT = 7777
 
+# How an ear begins: the frames that come out of a wire's other end, with their ethertype, until its input ends.
+FRAMES_OF = """
+import json, select, socket, struct, sys
+def frames_of(device):
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0); s.bind((device, 3))
+    print("ready", flush=True)
+    while s in select.select([s, sys.stdin], [], [])[0]:
+        data, source = s.recvfrom(65536)
+        if source[2] != socket.PACKET_OUTGOING: yield struct.unpack_from("!H", data, 12)[0], data
+"""
 # Counts what comes out of the host, until its input ends. Not: ARP, neighbour discovery, MLD, and what goes to an allowed
 # address, unless it is marked or meant for a port that is not allowed. `only`: ethertype and protocol of what alone is meant, or "".
-EAR = """
-import select, socket, struct, sys
+EAR = FRAMES_OF + """
 device, other, only = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 allowed = {socket.inet_pton(socket.AF_INET6 if ':' in text else socket.AF_INET, text) for text in sys.argv[4:]}
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)); s.bind((device, 3)); count = 0
-print("ready", flush=True)
-while True:
-    readable, _w, _x = select.select([s, sys.stdin], [], [])
-    if s not in readable: break
-    data, source = s.recvfrom(65536)
-    if source[2] == socket.PACKET_OUTGOING: continue
-    kind = struct.unpack_from("!H", data, 12)[0]
+count = 0
+for kind, data in frames_of(device):
     if kind == 0x0806: continue
     if b"stolen-from-here" in data: count += 1; continue
     if kind == 0x0800: to, protocol, port = data[30:34], data[23], data[36:38]

@@ -15,6 +15,8 @@ import time
 from tests.lab import hosts, network
 from tests.lab.machine import inside
 
+from .channels import FRAMES_OF
+
 EVERY = 0.2  # seconds between what each end says on each socket
 # Every byte that arrives is told as [name of the flow, bytes], a line each. The name goes by the port of the flow.
 _COMMON = """
@@ -97,17 +99,9 @@ for line in sys.stdin:
 os._exit(0)
 """
 # Payload of TCP and UDP that comes out of the host and belongs to a flow.
-WIRE = """
-import json, select, socket, struct, sys
+WIRE = FRAMES_OF + """
 names = {int(port): name for name, port in json.loads(sys.argv[1]).items()}
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0); s.bind((sys.argv[2], 3))
-print("ready", flush=True)
-while True:
-    readable, _w, _x = select.select([s, sys.stdin], [], [])
-    if s not in readable: break
-    data, source = s.recvfrom(65536)
-    if source[2] == socket.PACKET_OUTGOING: continue
-    kind = struct.unpack_from("!H", data, 12)[0]
+for kind, data in frames_of(sys.argv[2]):
     if kind == 0x0800: protocol, at, end = data[23], 14 + (data[14] & 15) * 4, 14 + struct.unpack_from("!H", data, 16)[0]
     elif kind == 0x86dd: protocol, at, end = data[20], 54, 54 + struct.unpack_from("!H", data, 18)[0]
     else: continue

