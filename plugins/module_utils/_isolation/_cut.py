@@ -16,7 +16,7 @@ from .._host._workdir import Workdir, siblings
 from . import _backends
 from ._commands import Trial, held_for
 from ._policy import OBSERVE, Plan
-from ._rollback import Rollback, disarm
+from ._rollback import MARKS, Rollback, disarm
 
 if TYPE_CHECKING:
     from ._holder import Holder
@@ -144,12 +144,18 @@ class Cut:
         self._frames = engine.layer2.text(self.plan)
         if self.required:
             engine.layer2.check(self._frames)
-        self.changed = not self.before or self.before != self.after
+        # What is in force and can neither be taken for confirmed nor be confirmed any more is applied anew.
+        self.changed = not self.before or self.before != self.after or not (self.state.get("confirmed") or self._waits())
         left = str(self.state.get("listing") or "")
         if self.changed and self.state.get("confirmed") and self.state.get("plan") == self.plan.as_dict():
             # More devices than there were are nobody's doing; rules for packets that differ are, and so are rules for frames that are gone.
             (was, frames_were), (now, frames_now) = ((text.partition(FRAMES)[0], FRAMES in text) for text in (left, self.before))
             self._drifted = now != was or frames_were and not frames_now
+
+    def _waits(self) -> bool:
+        """Whether a confirmation of the isolation in force is still taken."""
+        token = str(self.state.get("token", ""))
+        return any(os.path.exists(self.work.file(mark + token)) for mark in MARKS)
 
     def inspect_again(self) -> None:
         """For the second run: `after` is what the first one wrote down with the plan, which comes from there too."""

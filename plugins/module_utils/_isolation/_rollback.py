@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from .._host._workdir import Workdir
 
 
+# How the file is called that stands for the token while a confirmation is taken: until the way back fires, and while it has made
+# access wider or holds the isolation (_undo.py).
+MARKS = ("armed-", "open-")
+
+
 class Rollback:
     """One armed way back. `kind`: "systemd timer" or "process"; `handle`: unit name, or [pid, start time]."""
 
@@ -142,7 +147,7 @@ def _leave_group(root: str) -> None:
 def disarm(work: Workdir, token: str, kind: str, handle: object, root: str = "/") -> bool:
     """Decide against the rollback. False where it has given the network back already. What waits is then ended."""
     fired = False
-    for mark in ("armed-", "open-"):  # the way back may have made access wider, and wait again
+    for mark in MARKS:
         try:
             os.rename(work.file(mark + token), work.file("confirmed-" + token))
             os.unlink(work.file("confirmed-" + token))
@@ -175,5 +180,5 @@ def sweep(work: Workdir) -> None:
     except FileNotFoundError:
         return
     for name in names:
-        if name == "undo.py" or name.startswith(("armed-", "open-", "undone-", "confirmed-")):
+        if name == "undo.py" or name.startswith((*MARKS, "undone-", "confirmed-")):
             os.unlink(work.file(name))

@@ -284,6 +284,10 @@ def test_a_held_isolation_can_be_changed_and_a_bad_change_leaves_it_as_it_was(ho
         hold = result["proof"]["hold"]
         assert (result["verdict"], hold["persist"], hold["watch"]) == ("contained", persist, watch), result
         assert isolate(f"{wider} persist={persist} watch={watch}")["changed"] is False
+    # Without what the host remembers, the isolation in force is applied and confirmed anew.
+    hosts.execute(host, ["rm", "/var/lib/firebreak/HELD/state.json"])
+    anew = isolate(wider)
+    assert (anew["verdict"], anew["changed"], unit()) == ("contained", True, "active"), anew
     # Whatever somebody has made of the unit, a release is none while something of it is in force.
     isolate(wider)
     hosts.execute(host, ["sh", "-c", "rm /etc/systemd/system/firebreak-hold-HELD.service; mkdir /etc/systemd/system/firebreak-hold-HELD.service.d; "
