@@ -187,7 +187,9 @@ class Isolation(Cut):
             return
         engine = self._take_engine()
         engine.load(self._rules)
-        engine.layer2.load(self._frames)
+        self._load_frames()
+        self.work.update(isolation=self.state)
+        engine.layer2.load_by_tc()
         self._just_read = False
         self._mended = True
 

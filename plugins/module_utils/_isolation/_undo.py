@@ -55,6 +55,20 @@ def empty(argv: list[str], chain: str) -> bool:
         line.startswith("-A ") or (line.startswith(":") and " ACCEPT " not in line) for line in lines)
 
 
+def silent(commands: list[list[str]]) -> bool:
+    """Whether commands succeed and say nothing."""
+    import subprocess
+
+    for argv in commands:
+        try:
+            done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_ENVIRONMENT, timeout=20, check=False)
+        except (OSError, subprocess.SubprocessError):
+            return False
+        if done.returncode != 0 or done.stdout.strip():
+            return False
+    return True
+
+
 def perform(steps: list[dict[str, object]]) -> int:
     """Run the commands of the way back; how many failed that should not have.
 
@@ -69,6 +83,9 @@ def perform(steps: list[dict[str, object]]) -> int:
             continue
         check = step.get("if_empty")
         if isinstance(check, list) and not empty(check, str(step.get("chain", ""))):
+            continue
+        quiet = step.get("if_silent")
+        if isinstance(quiet, list) and not silent(quiet):
             continue
         argv = step["argv"]
         if not isinstance(argv, list):
