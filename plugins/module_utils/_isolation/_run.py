@@ -374,7 +374,9 @@ def not_covered(backend: str, proof: Mapping[str, object]) -> list[str]:
     frames, held = proof.get("layer2"), proof.get("hold")
     if isinstance(frames, dict) and frames["cover"] == "none":
         found = ["layer 2: frames that never meet the IP layer (packet sockets, odd ethertypes): {0}".format(frames["why"]), *found]
-    elif isinstance(frames, dict) and frames["open"]:
+    elif isinstance(frames, dict) and frames["cover"] == "tc":
+        found = ["layer 2: frames of packet sockets that go past the queue (QDISC_BYPASS), which tc does not see: {0}".format(frames["why"]), *found]
+    if isinstance(frames, dict) and frames["cover"] != "none" and frames["open"]:
         found = ["layer 2: frames of {0} interfaces, which proof.layer2.open names".format(len(frames["open"])), *found]
     if isinstance(held, dict) and proof.get("confirmed"):
         why = " ({0})".format(held["why"]) if held["why"] else ""
