@@ -17,7 +17,7 @@ from typing import Callable, NamedTuple
 
 import pytest
 from ansible_collections.firebreak.response.plugins.module_utils._host._session import Session
-from ansible_collections.firebreak.response.plugins.module_utils._isolation import _layer2
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _layer2, _layer2_tc, _tc
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import make_plan
 
 from tests.lab import hosts, network
@@ -126,9 +126,18 @@ def flooded(host: str, work: Callable[[], object], pause: float = 0.0003) -> Hea
     return Heard(dict(heard), sent)
 
 
-def replaced(host: str) -> int:
-    """How many frames pass while our table for them takes its own place a hundred times: it is a matter of microseconds."""
+def replaced(host: str, by_tc: bool) -> int:
+    """How many frames pass while what holds them back takes its own place a hundred times: it is a matter of microseconds."""
     plan = make_plan(Session("", 0, "", 0, "none", []), [], [network.address("controller")], [], "local")
+    if by_tc:
+        program = _layer2_tc.written(_layer2_tc.programs(plan)["egress_ethernet"])
+        lines = "qdisc replace dev host0 clsact\n" + _tc.line("replace", "host0", "egress", program)
+        hosts.execute(host, ["tc", "-batch", "-"], text=lines)
+        again = "import subprocess, sys\nfor _time in range(100): subprocess.run(['tc', '-batch', '-'], input=sys.argv[1].encode(), check=True)"
+        try:
+            return len(flooded(host, lambda: hosts.execute(host, ["python3", "-c", again, lines]), 0).times)
+        finally:
+            hosts.execute(host, ["tc", "qdisc", "delete", "dev", "host0", "clsact"])
     table = _layer2.render(plan, _layer2.Devices(["host0"], [], {}))
     hosts.execute(host, ["nft", "-f", "-"], text=table)
     again = "import subprocess, sys\nfor _time in range(100): subprocess.run(['nft', '-f', '-'], input=sys.argv[1].encode(), check=True)"
@@ -172,10 +181,11 @@ def test_nothing_passes_once_the_first_packet_was_dropped(cell, cut):
     for row in rows:
         row["holds"] = row["got"] == 0 or row["expected"] == "reported"
     rows.append({"case": "between-the-families", "expected": f"at most {APART:.0f} ms", "got": f"{min(apart):.1f} ms", "holds": min(apart) <= APART})
-    if result["proof"]["layer2"]["cover"] == "egress-hook":
+    cover = result["proof"]["layer2"]["cover"]
+    if cover != "none":
         late, after = heard.late("frame"), heard.end("frame") - heard.end(*PACKETS)
         rows.append({"case": "frames", "expected": 0, "got": f"{late}; they end {after:.0f} ms after the packets", "holds": late == 0})
-        count = replaced(host)
+        count = replaced(host, cover == "tc")
         rows.append({"case": "frames-while-the-table-is-replaced-100-times", "expected": 0, "got": count, "holds": count == 0})
     for row in rows:
         row.update(release=host, backend=backend)

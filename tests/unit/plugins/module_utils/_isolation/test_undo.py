@@ -127,3 +127,11 @@ def test_leaving_the_control_group_leaves_no_file_where_there_is_no_such_group(t
     _rollback._leave_group(str(tmp_path))
     assert not (tmp_path / "sys/fs/cgroup/cgroup.procs").exists()
     assert (tmp_path / "sys/fs/cgroup/systemd/cgroup.procs").read_text() == str(os.getpid())
+
+
+def test_a_step_is_left_out_where_something_else_would_go_with_it(tmp_path):
+    silent, says, fails = ["/bin/true"], ["/bin/echo", "filter"], ["/bin/false"]
+    for number, (asked, done) in enumerate((([silent, silent], True), ([silent, says], False), ([fails], False), ([["/no/such"]], False))):
+        path = tmp_path / "done{0}".format(number)
+        assert _undo.perform([{"argv": ["/usr/bin/touch", str(path)], "if_silent": asked}]) == 0
+        assert path.exists() is done
