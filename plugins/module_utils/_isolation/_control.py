@@ -189,7 +189,6 @@ class Isolation(Cut):
         engine.load(self._rules)
         self._load_frames()
         self.work.update(isolation=self.state)
-        engine.layer2.load_by_tc()
         self._just_read = False
         self._mended = True
 

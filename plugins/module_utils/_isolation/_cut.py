@@ -216,7 +216,8 @@ class Cut:
             "backend": engine.name, "plan": self.plan.as_dict(), "rules": self._rules, "tables": known,
             "session": dict(zip(session._fields, session)), "token": self._rollback.token, "confirmed": False,
             "armed_at": round(time.time(), 3), "confirm_within": confirm_within,
-            "frames": self._frames, "back": self._way_back(previous, known), "previous": previous or None,
+            "frames": self._frames, "previous": previous or None,
+            "back": [*self._way_back(previous, known), *([] if self.required else engine.layer2.in_case())],
             "on_lost": on_lost, "then": then, "second_interval": max(confirm_within, _SECOND_INTERVAL),
             "knocks": engine.knocks(self.plan), "wide": self._wider() if on_lost == "widen" else None,
             "others": self.state.get("others") if self.before else None,
@@ -280,15 +281,13 @@ class Cut:
         if self._old.get("token") and not self._old.get("confirmed"):
             disarm(self.work, str(self._old["token"]), str(self._old.get("timer", "")), self._old.get("handle"), self.root)
         self.work.update(isolation=self.state)
-        engine.layer2.load_by_tc()
 
     def _load_frames(self) -> None:
-        """Rules for frames by nft. Where it does not take them the way back is told of tc, which follows once that is written down."""
+        """Hold frames back by nft, or else by tc; the way back, which was written for either, is from then on the one that is needed."""
         layer2, previous, tables = self._take_engine().layer2, self.state.get("previous"), self.state.get("tables")
-        if layer2.load(self._frames) or self.plan is None or not layer2.turn_to_tc(self.plan):
-            return
-        self.state.update(clsact=layer2.had, wide=self._wider() if self.state.get("wide") else None, back=self._way_back(
-            previous if isinstance(previous, dict) else {}, tables if isinstance(tables, dict) else {}))
+        if not layer2.load(self._frames) and self.plan is not None and layer2.load_by_tc(self.plan):
+            self.state.update(clsact=layer2.had, wide=self._wider() if self.state.get("wide") else None)
+        self.state["back"] = self._way_back(previous if isinstance(previous, dict) else {}, tables if isinstance(tables, dict) else {})
 
     def _way_back(self, previous: dict[str, object], tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back the isolation that a state describes, or none."""

@@ -10,7 +10,7 @@ ours must be asked first: what the listing shows up to it is compared, so that o
 
 from __future__ import annotations
 
-from ._tc import HANDLE, PREFERENCE
+from ._layer2 import HANDLE, PREFERENCE
 
 # As for `_hold`. `look` is its; what a device's qdiscs are is listed only to tell one list of filters from the next.
 FRAMES = """\

@@ -130,24 +130,25 @@ class Layer2:
     def _not_by_nft(self) -> str:
         return _NO_NFT if self.nft is None else _REFUSED
 
-    def turn_to_tc(self, plan: Plan) -> bool:
-        """Where nft did not take the rules: whether `load_by_tc` is to follow, once the way back from it is written down."""
-        self._by_tc = self._made(plan) if self.refused or self.nft is None else None
-        if self._by_tc is None:
-            return False
-        self.had = self._by_tc.had
-        return True
+    def in_case(self) -> list[dict[str, object]]:
+        """Commands that take away what tc may have to do, for before it is known whether nft takes the rules."""
+        if self.tc is None or self._in_force:
+            return []
+        return _layer2.taken_away(self.tc, self.devices.covered, [name for name in self.devices.covered if name not in self._not_ours])
 
-    def load_by_tc(self) -> None:
-        """Put in force what `turn_to_tc` has made."""
+    def load_by_tc(self, plan: Plan) -> bool:
+        """Where nft did not take the rules, have tc hold frames back; whether it does."""
+        self._by_tc = self._made(plan) if self.refused or self.nft is None else None
         if self._by_tc is None:
             if self._in_force and (self.refused or self.nft is None):
                 self._clear()
-            return
+            return False
+        self.had = self._by_tc.had
         failed = self._by_tc.load()
         self._in_force = True
         if failed:
             self.why = "{0}, and tc's programs are refused: {1}".format(self._not_by_nft, os.strerror(failed))
+        return True
 
     def check(self, text: str) -> None:
         """Ask nft and the kernel whether they would take the rules, for these very devices. Raises HostError where not: what tc does

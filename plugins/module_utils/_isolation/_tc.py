@@ -14,11 +14,11 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from typing import NamedTuple, Sequence
+from typing import NamedTuple
 
 from .._host._netstate import ask
+from ._layer2 import HANDLE, PREFERENCE
 
-PREFERENCE, HANDLE = 1, 0xF12EB
 # TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS) and so on: where filters of a direction hang.
 PARENTS = {"egress": 0xFFFFFFF3, "ingress": 0xFFFFFFF2}
 _CLSACT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
@@ -124,20 +124,3 @@ class Channel:
     @staticmethod
     def _place(index: int, direction: str) -> bytes:
         return _MESSAGE.pack(0, index, HANDLE, PARENTS[direction], PREFERENCE << 16 | _all())
-
-
-def line(verb: str, device: str, direction: str, what: str = "") -> str:
-    """The same for tc(8), a line of its batch mode; `what`: the program, as `_layer2_tc.written` gives it."""
-    more = " da bytecode '{0}'".format(what) if what else ""
-    return "filter {0} dev {1} {2} pref {3} protocol all handle {4:#x} bpf{5}\n".format(verb, device, direction, PREFERENCE, HANDLE, more)
-
-
-def commands(tc: str, lines: Sequence[str]) -> dict[str, object]:
-    """A step of the way back: all the lines, one failing or not."""
-    return {"argv": [tc, "-force", "-batch", "-"], "stdin": "".join(lines), "may_fail": True}
-
-
-def remove_qdisc(tc: str, device: str) -> dict[str, object]:
-    """A step of the way back: the clsact of a device away, unless something hangs on it."""
-    return {"argv": [tc, "qdisc", "del", "dev", device, "clsact"], "may_fail": True,
-            "if_silent": [[tc, "filter", "show", "dev", device, direction] for direction in PARENTS]}

@@ -10,7 +10,6 @@ Packet sockets that go past the queue (QDISC_BYPASS) are not seen by it, which t
 from __future__ import annotations
 
 import errno
-import hashlib
 import socket
 from typing import TYPE_CHECKING, Dict, List, Mapping, Tuple
 
@@ -55,12 +54,14 @@ def unfit(places: Mapping[str, tuple[int, str]], found: Found) -> dict[str, str]
     """Devices that tc cannot cover, as others have taken the place: name -> why."""
     why = {name: "others' qdisc 'ingress' is in the place of clsact" for name, (_index, kind) in places.items() if kind == "ingress"}
     for (name, _direction), filters in found.items():
-        if any(one.preference == _tc.PREFERENCE and (one.kind, one.protocol) != ("bpf", socket.htons(3)) for one in filters):
+        if any(one.preference == _layer2.PREFERENCE and (one.kind, one.protocol) != ("bpf", socket.htons(3)) for one in filters):
             why.setdefault(name, "others' filters of tc are in the first place")
     return why
 
 
 def _line(name: str, direction: str, program: bytes, behind: bool = False) -> str:
+    import hashlib  # costs 3 ms, and is not needed before the kills
+
     return _LINE.format(printable(name, 64), direction, len(program) // 8, hashlib.sha256(program).hexdigest(),
                         ", behind filters of others" if behind else "")
 
@@ -166,9 +167,9 @@ def back_to(tc: str, earlier: ByTc) -> list[dict[str, object]]:
         lines.append("qdisc add dev {0} clsact\n".format(name))
         for direction in _tc.PARENTS:
             program = earlier.programs.get("{0}_{1}".format(direction, kind))
-            lines.append(_tc.line("delete", name, direction) if program is None else
-                         _tc.line("replace", name, direction, _layer2_tc.written(program)))
-    return [_tc.commands(tc, lines)]
+            lines.append(_layer2.line("delete", name, direction) if program is None else
+                         _layer2.line("replace", name, direction, _layer2_tc.written(program)))
+    return [_layer2.commands(tc, lines)]
 
 
 def back_to_none(tc: str, devices: list[str], had: list[str] | None) -> list[dict[str, object]]:
@@ -185,5 +186,4 @@ def back_to_none(tc: str, devices: list[str], had: list[str] | None) -> list[dic
         pass
     names = sorted({*devices, *ours(found)})
     made = names if had is None else sorted({*names, *places} - set(had))
-    steps = [_tc.commands(tc, [_tc.line("delete", name, direction) for name in names for direction in _tc.PARENTS])] if names else []
-    return [*steps, *(_tc.remove_qdisc(tc, name) for name in made)]
+    return _layer2.taken_away(tc, names, made)

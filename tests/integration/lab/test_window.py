@@ -17,7 +17,7 @@ from typing import Callable, NamedTuple
 
 import pytest
 from ansible_collections.firebreak.response.plugins.module_utils._host._session import Session
-from ansible_collections.firebreak.response.plugins.module_utils._isolation import _layer2, _layer2_tc, _tc
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _layer2, _layer2_tc
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import make_plan
 
 from tests.lab import hosts, network
@@ -131,7 +131,7 @@ def replaced(host: str, by_tc: bool) -> int:
     plan = make_plan(Session("", 0, "", 0, "none", []), [], [network.address("controller")], [], "local")
     if by_tc:
         program = _layer2_tc.written(_layer2_tc.programs(plan)["egress_ethernet"])
-        lines = "qdisc replace dev host0 clsact\n" + _tc.line("replace", "host0", "egress", program)
+        lines = "qdisc replace dev host0 clsact\n" + _layer2.line("replace", "host0", "egress", program)
         hosts.execute(host, ["tc", "-batch", "-"], text=lines)
         again = "import subprocess, sys\nfor _time in range(100): subprocess.run(['tc', '-batch', '-'], input=sys.argv[1].encode(), check=True)"
         try:

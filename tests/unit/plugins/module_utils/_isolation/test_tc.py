@@ -23,7 +23,7 @@ SESSION = Session("", 0, "", 0, "none", [])
 PLAN = make_plan(SESSION, ["10.0.0.5 514/udp"], ["10.0.0.9"], [], "local")
 DEVICES = _layer2.Devices(["eth0"], ["tun0"], {})
 ALL = socket.htons(3)
-OURS = _tc.Filter("bpf", 1, ALL, _tc.HANDLE, b"\6\0\0\0\2\0\0\0")
+OURS = _tc.Filter("bpf", 1, ALL, _layer2.HANDLE, b"\6\0\0\0\2\0\0\0")
 THEIRS = OURS._replace(handle=1)
 
 
@@ -31,7 +31,7 @@ def attribute(number: int, value: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(value), number) + value + bytes(-len(value) % 4)
 
 
-def message(kind: bytes, options: bytes | None, handle: int = _tc.HANDLE) -> bytes:
+def message(kind: bytes, options: bytes | None, handle: int = _layer2.HANDLE) -> bytes:
     return struct.pack("=BxxxiIII", 0, 2, handle, 0xFFFFFFF3, 1 << 16 | ALL) + attribute(1, kind) + (b"" if options is None else attribute(2, options))
 
 
@@ -84,6 +84,15 @@ def test_the_way_back_takes_away_what_is_ours_and_no_more(monkeypatch):
     assert [step["argv"][4] for step in qdisc] == ["eth1"]
 
 
+def test_before_it_is_known_who_does_it_the_way_back_is_written_for_tc_too():
+    layer2 = _layer2_backend.Layer2("/usr/sbin/nft")
+    layer2.tc, layer2.devices, layer2._not_ours = "/sbin/tc", DEVICES, ["tun0"]
+    commands, *qdisc = layer2.in_case()
+    assert commands["stdin"].count("filter delete") == 4 and [step["argv"][4] for step in qdisc] == ["eth0"]
+    layer2.tc = None
+    assert layer2.in_case() == []
+
+
 def test_the_way_back_to_an_earlier_plan_is_written_for_tc():
     egress = make_plan(SESSION, [], ["10.0.0.9"], [], "local", "egress")
     (commands,) = _tc_backend.back_to("/sbin/tc", _tc_backend.ByTc(egress, DEVICES, {}, []))
@@ -100,7 +109,7 @@ def test_where_tc_cannot_either_the_reason_is_said(nft, tc, why, monkeypatch):
     layer2 = _layer2_backend.Layer2(nft)
     layer2.tc, layer2.devices, layer2.refused = tc, DEVICES, True
     much = make_plan(SESSION, ["2001:db8:{0:x}::7 1/tcp".format(number) for number in range(1000)], ["10.0.0.9"], [], "local")
-    assert layer2.turn_to_tc(much) is False
+    assert layer2.load_by_tc(much) is False
     found = layer2.report("", "")
     assert found["cover"] == "none"
     assert re.search(why, found["why"])
