@@ -74,7 +74,7 @@ def test_what_is_not_held_back_is_said():
     def frames(**values: object) -> dict[str, object]:
         return {"layer2": {"cover": "egress-hook", "why": "", "devices": ["eth0"], "open": [], "programs": [], "elsewhere": [], **values}}
 
-    assert not [line for line in _run.not_covered("nftables", frames()) if "packet sockets" in line]
+    assert not [line for line in _run.not_covered("nftables", frames()) if "never meet" in line or "QDISC_BYPASS" in line]
     assert "too old" in _run.not_covered("nftables", frames(cover="none", why="too old"))[0]
     assert "QDISC_BYPASS" in _run.not_covered("nftables", frames(cover="tc", why="too old"))[0]
     assert "2 interfaces" in _run.not_covered("nftables", frames(open=[{"device": "a", "why": ""}, {"device": "b", "why": ""}]))[0]
