@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Dict, List, Mapping, Tuple
 from .._host._netstate import dump
 from .._text import printable
 from . import _layer2, _layer2_tc, _tc
+from ._commands import TABLE
 
 if TYPE_CHECKING:
     from ._policy import Plan
@@ -67,7 +68,7 @@ def _line(name: str, direction: str, program: bytes, behind: bool = False) -> st
 
 
 def _listing(lines: list[str]) -> str:
-    return _LISTING.format(_layer2.TABLE, "".join(sorted(lines))) if lines else ""
+    return _LISTING.format(TABLE, "".join(sorted(lines))) if lines else ""
 
 
 def listing(found: Found) -> str:
