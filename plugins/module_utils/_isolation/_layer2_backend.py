@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from .._errors import HostError
@@ -16,7 +15,7 @@ from . import _layer2, _policy
 from ._commands import NETDEV, find, listing, run, table_exists
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from ._policy import Plan
     from ._tc_backend import ByTc
@@ -42,10 +41,11 @@ class Layer2:
         self.had: list[str] | None = None
         self.why = "" if nft is not None else _NO_NFT
         self._programs: list[tuple[str, str]] = []
-        self._unfit: Mapping[str, str] = {}
-        self._not_ours: list[str] = []
-        self._by_tc: ByTc | None = None
-        self._in_force = False
+        # For tc: others' places (why they cannot be ours), qdiscs that are not ours, what is meant, and whether something is there.
+        self.unfit: dict[str, str] = {}
+        self.not_ours: list[str] = []
+        self.by_tc: ByTc | None = None
+        self.in_force = False
 
     def text(self, plan: Plan) -> str:
         """The rules for the devices that there are now; "" where nothing can be covered by nft."""
@@ -64,19 +64,12 @@ class Layer2:
 
     def _strangers(self, links: list[dict[str, object]], qdiscs: list[dict[str, object]]) -> set[str]:
         """Devices on which filters of others hang. On most hosts there is no qdisc that could hold one."""
-        self._unfit, self._not_ours = {}, []
+        self.unfit, self.not_ours = {}, []
         if not _may_hold(qdiscs):
             return set()
         from . import _tc_backend
 
-        places = _tc_backend.holding(links, qdiscs)
-        try:
-            found = _tc_backend.read(places)
-        except OSError:
-            return set(places)
-        self._unfit = _tc_backend.unfit(places, found)
-        self._not_ours = sorted(set(places) - _tc_backend.ours(found))
-        return _tc_backend.strangers(found)
+        return _tc_backend.look(self, links, qdiscs)
 
     @property
     def there(self) -> bool:
@@ -90,12 +83,13 @@ class Layer2:
             qdiscs = dump("qdiscs")
         except OSError:
             return text
-        by_tc = ""
-        if _may_hold(qdiscs):
-            from . import _tc_backend
+        self.in_force = False
+        if not _may_hold(qdiscs):
+            return text
+        from . import _tc_backend
 
-            by_tc = _tc_backend.live(qdiscs)
-        self._in_force = bool(by_tc)
+        by_tc = _tc_backend.live(qdiscs)
+        self.in_force = bool(by_tc)
         return text + by_tc
 
     def on_trial(self, plan: Plan) -> str:
@@ -108,47 +102,30 @@ class Layer2:
 
     def instead(self, plan: Plan) -> str:
         """In a private network, where nft takes no rules for frames: what tc will show here; "" where it cannot either."""
-        made = self._made(plan)
-        return made.meant() if made is not None and made.taken() else ""
-
-    def _made(self, plan: Plan) -> ByTc | None:
-        """The programs for tc; None where there is nothing to hold back or it cannot be by tc, which `why` says then."""
-        if not self.devices.covered or plan.mode == _policy.OBSERVE:
-            return None
-        if self.tc is None:
-            self.why = "{0}, and it has no tc".format(self._not_by_nft)
-            return None
+        if not self.devices.covered:
+            return ""
         from . import _tc_backend
 
-        try:
-            return _tc_backend.ByTc(plan, self.devices, self._unfit, self._not_ours if self.had is None else self.had)
-        except ValueError as error:
-            self.why = "{0}, and {1}".format(self._not_by_nft, error)
-            return None
+        return _tc_backend.on_trial(self, plan)
 
     @property
-    def _not_by_nft(self) -> str:
+    def not_by_nft(self) -> str:
+        """Why it is not done by the egress hook."""
         return _NO_NFT if self.nft is None else _REFUSED
 
     def in_case(self) -> list[dict[str, object]]:
         """Commands that take away what tc may have to do, for before it is known whether nft takes the rules."""
-        if self.tc is None or self._in_force:
+        if self.tc is None or self.in_force:
             return []
-        return _layer2.taken_away(self.tc, self.devices.covered, [name for name in self.devices.covered if name not in self._not_ours])
+        return _layer2.taken_away(self.tc, self.devices.covered, [name for name in self.devices.covered if name not in self.not_ours])
 
     def load_by_tc(self, plan: Plan) -> bool:
         """Where nft did not take the rules, have tc hold frames back; whether it does."""
-        self._by_tc = self._made(plan) if self.refused or self.nft is None else None
-        if self._by_tc is None:
-            if self._in_force and (self.refused or self.nft is None):
-                self._clear()
+        if not (self.refused or self.nft is None):
             return False
-        self.had = self._by_tc.had
-        failed = self._by_tc.load()
-        self._in_force = True
-        if failed:
-            self.why = "{0}, and tc's programs are refused: {1}".format(self._not_by_nft, os.strerror(failed))
-        return True
+        from . import _tc_backend
+
+        return _tc_backend.load(self, plan)
 
     def check(self, text: str) -> None:
         """Ask nft and the kernel whether they would take the rules, for these very devices. Raises HostError where not: what tc does
@@ -170,15 +147,12 @@ class Layer2:
                 return False
         elif self.nft is not None and self.there:
             run([self.nft, "-f", "-"], _layer2.REMOVE)
-        if self._in_force and (text or not self.devices.covered):
-            self._clear()
+        if self.in_force and (text or not self.devices.covered):
+            from . import _tc_backend
+
+            _tc_backend.clear_all()
+            self.in_force = False
         return bool(text) and self.nft is not None
-
-    def _clear(self) -> None:
-        from . import _tc_backend
-
-        _tc_backend.clear_all()
-        self._in_force = False
 
     def report(self, listed: str, meant: str) -> dict[str, object]:
         """What a listing of this moment covers, of what was meant: {"cover", "why", "devices", "open": [{"device", "why"}],
@@ -187,8 +161,8 @@ class Layer2:
         bound = by_nft or by_tc
         programs = [{"device": printable(name, 64), "what": what} for name, what in self._programs]
         missing = {} if not bound else {name: LATE for name in self.devices.covered if name not in bound}
-        cannot = dict(self._unfit) if by_tc and not by_nft else {}
-        why = "" if by_nft else self._not_by_nft
+        cannot = dict(self.unfit) if by_tc and not by_nft else {}
+        why = "" if by_nft else self.not_by_nft
         if not bound:
             was = _layer2.bound(meant) or _layer2.bound_by_tc(meant)
             why = self.why or (_GONE if was else "{0}, and tc takes no programs".format(why) if self.tc else "{0}, and it has no tc".format(why))
@@ -200,17 +174,16 @@ class Layer2:
 
     def stored(self, plan: Plan) -> dict[str, str]:
         """Where tc is at work: the programs as a unit is to load them, by "egress-ethernet" and so on."""
-        made = self._made(plan) if self._in_force else None
-        if made is None:
+        if not self.in_force:
             return {}
-        from ._layer2_tc import written
+        from . import _tc_backend
 
-        return {name.replace("_", "-"): written(program) + "\n" for name, program in made.programs.items()}
+        return _tc_backend.stored(self, plan)
 
     @property
     def left(self) -> list[str]:
         """Devices whose frames are not ours to hold back."""
-        return sorted({*self.devices.left, *(self._unfit if self._in_force else ())})
+        return sorted({*self.devices.left, *(self.unfit if self.in_force else ())})
 
     def lost(self, was: str, now: str) -> bool:
         """Whether devices that are there still have lost what tc held back, or have something else instead; of two listings of one plan."""
@@ -218,7 +191,7 @@ class Layer2:
 
     def back(self, text: str, plan: Callable[[], Plan | None] = lambda: None) -> list[dict[str, object]]:
         """Commands that bring back the earlier rules of a plan, or none."""
-        by_tc = self._by_tc is not None or self._in_force
+        by_tc = self.by_tc is not None or self.in_force
         steps: list[dict[str, object]] = []
         if self.nft is not None:
             steps.append({"argv": [self.nft, "-f", "-"], "stdin": _layer2.REMOVE if by_tc else text or _layer2.REMOVE, "may_fail": True})
@@ -226,10 +199,7 @@ class Layer2:
             return steps
         from . import _tc_backend
 
-        earlier = plan()
-        made = self._made(earlier) if earlier is not None else None
-        return [*steps, *(_tc_backend.back_to(self.tc, made) if made is not None else
-                          _tc_backend.back_to_none(self.tc, self.devices.covered if self._by_tc is not None else [], self.had))]
+        return steps + _tc_backend.back(self, self.tc, plan())
 
 
 def _may_hold(qdiscs: list[dict[str, object]]) -> bool:

@@ -10,6 +10,7 @@ Packet sockets that go past the queue (QDISC_BYPASS) are not seen by it, which t
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from typing import TYPE_CHECKING, Dict, List, Mapping, Tuple
 
@@ -17,8 +18,10 @@ from .._host._netstate import dump
 from .._text import printable
 from . import _layer2, _layer2_tc, _tc
 from ._commands import TABLE
+from ._policy import OBSERVE
 
 if TYPE_CHECKING:
+    from ._layer2_backend import Layer2
     from ._policy import Plan
 
     # By device and direction, in the order in which they are asked.
@@ -159,6 +162,66 @@ def clear_all() -> None:
         return
     finally:
         channel.close()
+
+
+def look(layer2: Layer2, links: list[dict[str, object]], qdiscs: list[dict[str, object]]) -> set[str]:
+    """What there is of others': notes it, and gives the devices with filters of theirs."""
+    places = holding(links, qdiscs)
+    try:
+        found = read(places)
+    except OSError:
+        return set(places)
+    layer2.unfit = unfit(places, found)
+    layer2.not_ours = sorted(set(places) - ours(found))
+    return strangers(found)
+
+
+def _made(layer2: Layer2, plan: Plan) -> ByTc | None:
+    """What tc is to do; None where there is nothing to hold back or it cannot be by tc, which `why` says then."""
+    if not layer2.devices.covered or plan.mode == OBSERVE:
+        return None
+    if layer2.tc is None:
+        layer2.why = "{0}, and it has no tc".format(layer2.not_by_nft)
+        return None
+    try:
+        return ByTc(plan, layer2.devices, layer2.unfit, layer2.not_ours if layer2.had is None else layer2.had)
+    except ValueError as error:
+        layer2.why = "{0}, and {1}".format(layer2.not_by_nft, error)
+        return None
+
+
+def on_trial(layer2: Layer2, plan: Plan) -> str:
+    """In a private network: what will be listed; "" where the kernel does not take it."""
+    made = _made(layer2, plan)
+    return made.meant() if made is not None and made.taken() else ""
+
+
+def load(layer2: Layer2, plan: Plan) -> bool:
+    """Put in force what a plan asks for, in the place of what was; whether tc is at work then."""
+    layer2.by_tc = made = _made(layer2, plan)
+    if made is None:
+        if layer2.in_force:
+            clear_all()
+            layer2.in_force = False
+        return False
+    layer2.had = made.had
+    failed = made.load()
+    layer2.in_force = True
+    if failed:
+        layer2.why = "{0}, and tc's programs are refused: {1}".format(layer2.not_by_nft, os.strerror(failed))
+    return True
+
+
+def stored(layer2: Layer2, plan: Plan) -> dict[str, str]:
+    """The programs as files for tc(8), by "egress-ethernet" and so on."""
+    made = _made(layer2, plan)
+    return {} if made is None else {name.replace("_", "-"): _layer2_tc.written(program) + "\n" for name, program in made.programs.items()}
+
+
+def back(layer2: Layer2, tc: str, plan: Plan | None) -> list[dict[str, object]]:
+    """Commands that bring back what an earlier plan asks for, or nothing."""
+    made = _made(layer2, plan) if plan is not None else None
+    return back_to_none(tc, layer2.devices.covered if layer2.by_tc is not None else [], layer2.had) if made is None else back_to(tc, made)
 
 
 def back_to(tc: str, earlier: ByTc) -> list[dict[str, object]]:

@@ -86,7 +86,7 @@ def test_the_way_back_takes_away_what_is_ours_and_no_more(monkeypatch):
 
 def test_before_it_is_known_who_does_it_the_way_back_is_written_for_tc_too():
     layer2 = _layer2_backend.Layer2("/usr/sbin/nft")
-    layer2.tc, layer2.devices, layer2._not_ours = "/sbin/tc", DEVICES, ["tun0"]
+    layer2.tc, layer2.devices, layer2.not_ours = "/sbin/tc", DEVICES, ["tun0"]
     commands, *qdisc = layer2.in_case()
     assert commands["stdin"].count("filter delete") == 4 and [step["argv"][4] for step in qdisc] == ["eth0"]
     layer2.tc = None
