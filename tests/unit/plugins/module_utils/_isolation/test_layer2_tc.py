@@ -103,7 +103,7 @@ def test_neighbours_are_asked_and_groups_reported(kind, hops, target, passing):
 
 @pytest.mark.parametrize("kind, hops, source, passing", [
     (134, 255, "fe80::9", True), (135, 255, "fe80::9", True), (135, 255, "::", True), (136, 255, BAD6, True), (2, 3, BAD6, True),
-    (134, 255, BAD6, False), (134, 64, "fe80::9", False), (135, 255, BAD6, False), (136, 64, BAD6, False), (1, 64, BAD6, False),
+    (134, 255, BAD6, False), (137, 255, "fe80::9", False), (134, 64, "fe80::9", False), (135, 255, BAD6, False), (136, 64, BAD6, False), (1, 64, BAD6, False),
     (130, 1, "fe80::9", True), (130, 64, "fe80::9", False), (130, 1, BAD6, False), (128, 64, "fe80::9", False)])
 def test_neighbours_routers_and_what_is_too_big_are_heard(kind, hops, source, passing):
     body = bytes((kind, 0)) + bytes(22)
