@@ -77,6 +77,7 @@ class Workdir:
         self.root = root = root_of(case, self.roots)
         self.path = os.path.join(root, case)
         self.writable = writable
+        self.damage = ""
 
     def make(self) -> None:
         """Make the folder with all above it. Raises HostError where it is somebody else's."""
@@ -92,16 +93,26 @@ class Workdir:
         return os.path.join(self.path, name)
 
     def read(self) -> dict[str, object]:
-        """What `state.json` says; empty where there is none. Raises HostError where it cannot be read as such."""
+        """What `state.json` says; empty where there is none. One that cannot be read is put aside, and `damage` tells of it."""
+        path = self.file("state.json")
         try:
-            state = json.loads(read_regular(self.file("state.json"), _STATE_LIMIT))
+            state = json.loads(read_regular(path, _STATE_LIMIT))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
-            raise HostError("{0} is damaged; the way back must be taken by hand".format(self.file("state.json"))) from error
-        if not isinstance(state, dict):
-            raise HostError("{0} is damaged; the way back must be taken by hand".format(self.file("state.json")))
-        return state
+        except (OSError, ValueError, RecursionError):
+            state = None
+        if isinstance(state, dict):
+            return state
+        # Who spoils it must not keep the host as it is: neither isolated, nor open.
+        self.damage = "{0} was damaged; what it said of processes that were stopped and cron tables that were changed is lost".format(path)
+        if self.writable:
+            aside = "{0}.damaged-{1}".format(path, os.urandom(4).hex())
+            try:
+                os.rename(path, aside)
+            except OSError as error:
+                raise HostError("{0} is damaged and cannot be put aside: {1}".format(path, error.strerror)) from error
+            self.damage += "; it is kept as {0}".format(aside)
+        return {}
 
     def update(self, **values: object) -> None:
         """Set keys of `state.json` (None removes one) and sync it: it is safe when this returns."""
@@ -143,6 +154,18 @@ class Workdir:
         return path
 
 
+def told_damage(work: Workdir, result: dict[str, object]) -> dict[str, object]:
+    """The result of a run, which is `partial` at best where what the host remembered was damaged."""
+    if not work.damage or "verdict" not in result:
+        return result
+    before, _blank, word = str(result["verdict"]).rpartition(" ")
+    reasons = result["reasons"]
+    result["reasons"] = [*(reasons if isinstance(reasons, list) else []), work.damage]
+    if word in ("contained", "released", "reported"):
+        result["verdict"] = (before + " partial").strip()
+    return result
+
+
 def siblings(work: Workdir) -> list[tuple[str, dict[str, object]]]:
     """The other cases that have a work folder on this host, and their states; what cannot be read is left out."""
     found = []
@@ -154,7 +177,7 @@ def siblings(work: Workdir) -> list[tuple[str, dict[str, object]]]:
         for name in names:
             try:
                 found.append((name, Workdir(name, root, writable=False).read()))
-            except (HostError, OptionError):
+            except OptionError:
                 continue
     return found
 

@@ -104,14 +104,6 @@ class Nftables:
         return [{"argv": [self.nft, "-f", "-"], "stdin": rules[self.nft] if rules else _nftables.REMOVE}]
 
 
-def unhook(root: str = "/") -> list[dict[str, object]]:
-    """Commands that take our chains away from iptables, where they were put there because nft was gone."""
-    from ._iptables import unhook as calls
-
-    programs = [program for program in (find("iptables", root), find("ip6tables", root)) if program is not None]
-    return [{"argv": [program, "-w", "5", *call], "may_fail": True} for program in programs for call in calls()]
-
-
 def choose(backend: str, root: str = "/") -> tuple[Engine, str]:
     """The backend and why it was taken. Raises HostError where the host has none that works."""
     nft, iptables = find("nft", root), find("iptables", root)

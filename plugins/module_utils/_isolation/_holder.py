@@ -72,7 +72,8 @@ class Holder:
         try:
             self.stop()
             if self.fell_back:  # nft is there again, or another plan: what stood in for it would cut what is allowed now
-                self._unhook()
+                self.take_stand_in_away()
+                os.unlink(os.path.join(self.folder, "fallback"))
             self._write(files)
             known = os.path.lexists(place) or os.path.lexists(other)
             if os.path.lexists(other):
@@ -94,11 +95,12 @@ class Holder:
             self.why = "systemd does not start {0}".format(self.unit)
         return True
 
-    def _unhook(self) -> None:
-        from . import _backends, _undo
+    def take_stand_in_away(self) -> list[str]:
+        """Take away what iptables was loaded with because nft was gone; base tables that stay."""
+        from ._stand_in import take_away
 
-        _undo.perform(_backends.unhook(self.root))
-        os.unlink(os.path.join(self.folder, "fallback"))
+        isolation = self.work.read().get("isolation")
+        return take_away(isolation.get("others") if isinstance(isolation, dict) else None, self.root)
 
     def _files(self, engine: Engine, plan: Plan, lasting: bool, watch: bool) -> tuple[dict[str, str], str]:
         """The rule files by name, and the unit's text."""

@@ -17,7 +17,7 @@ from .._host._netstate import dump
 from .._host._processes import first_look
 from .._host._session import Session, management_session
 from .._host._sockets import owners, read_sockets
-from .._host._workdir import Workdir, elsewhere, unknown_here
+from .._host._workdir import Workdir, elsewhere, told_damage, unknown_here
 from .._text import printable
 from ._commands import NO_SYSTEMD
 from ._control import Isolation
@@ -79,7 +79,7 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool = False) -> d
             result = remaining(work, result)
     else:
         result = _isolate(work, params, session, processes, sockets, check_mode, diff)
-    return result
+    return told_damage(work, result)
 
 
 def plan_of(params: Mapping[str, object], session: Session, transport: str) -> Plan:
