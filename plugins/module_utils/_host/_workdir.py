@@ -130,8 +130,8 @@ class Workdir:
             raise HostError("{0} would grow beyond {1} bytes".format(self.file("state.json"), _STATE_LIMIT))
         self.write("state.json", data)
 
-    def write(self, name: str, data: bytes) -> str:
-        """Write a file of the folder or of one in it, mode 0600, synced, by replacement. Its path."""
+    def write(self, name: str, data: bytes, lasting: bool = True) -> str:
+        """Write a file of the folder or of one in it, mode 0600, by replacement; synced unless nobody needs it after a reboot. Its path."""
         path = self.file(name)
         draft = path + ".new"
         try:
@@ -140,10 +140,13 @@ class Workdir:
                 view = memoryview(data)
                 while view:
                     view = view[os.write(handle, view):]
-                os.fsync(handle)
+                if lasting:
+                    os.fsync(handle)
             finally:
                 os.close(handle)
             os.replace(draft, path)
+            if not lasting:
+                return path
             folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
             try:
                 os.fsync(folder)

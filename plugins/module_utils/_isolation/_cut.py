@@ -193,8 +193,9 @@ class Cut:
         if plan is not None:
             self._trial = Trial(lambda: engine.try_out(self._rules, plan))
 
-    def arm(self, confirm_within: int, on_lost: str = "widen", then: str = "release") -> None:
-        """Write the way back and start the timer that takes it. Does not wait for the timer. `on_lost`, `then`: what it does."""
+    def arm(self, confirm_within: int, on_lost: str = "widen", then: str = "release", **more: object) -> None:
+        """Write the way back and start the timer that takes it. Does not wait for the timer. `on_lost`, `then`: what it does;
+        `more`: what else the work folder is to hold, for each writing costs time before the cut."""
         if self.plan is None:
             raise ValueError("a plan is needed")
         engine = self._take_engine()
@@ -219,7 +220,7 @@ class Cut:
             "knocks": engine.knocks(self.plan), "wide": self._wider() if on_lost == "widen" else None,
             "others": self.state.get("others") if self.before else None,
         }
-        self.work.update(isolation=self.state, rolled_back_at=None)
+        self.work.update(isolation=self.state, rolled_back_at=None, **more)
         self._rollback.start(confirm_within)
         self._old = old
 

@@ -168,12 +168,12 @@ def _observed(isolation: Isolation, result: dict[str, object]) -> dict[str, obje
     return result
 
 
-def arm(isolation: Isolation, params: Mapping[str, object]) -> None:
-    """Arm the way back as the options say."""
+def arm(isolation: Isolation, params: Mapping[str, object], **more: object) -> None:
+    """Arm the way back as the options say; `more`: what else the work folder is to hold."""
     lost, then = str(params["on_management_lost"]), str(params["then"])
     if isolation.observes:  # nothing is cut, so there is nothing to widen or to keep
         lost = then = "release"
-    isolation.arm(int(str(params["confirm_within"])), lost, then)
+    isolation.arm(int(str(params["confirm_within"])), lost, then, **more)
 
 
 def hold(isolation: Isolation, params: Mapping[str, object]) -> None:
