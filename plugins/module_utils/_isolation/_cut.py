@@ -209,7 +209,7 @@ class Cut:
         known = tables if isinstance(tables, dict) else engine.tables()
         self.rolled_back_at = self.rolled_back_at or str(self.state.get("rolled_back_at") or "")
         self._rollback = Rollback(self.work, self.root)
-        old = self.state
+        old, wide = self.state, self._wider() if on_lost == "widen" else None  # before the way back, which takes its chains away too
         session = self.plan.session
         self.state = {
             "backend": engine.name, "plan": self.plan.as_dict(), "rules": self._rules, "tables": known,
@@ -217,7 +217,7 @@ class Cut:
             "armed_at": round(time.time(), 3), "confirm_within": confirm_within,
             "frames": self._frames, "back": self._way_back(previous, known), "previous": previous or None,
             "on_lost": on_lost, "then": then, "second_interval": max(confirm_within, _SECOND_INTERVAL),
-            "knocks": engine.knocks(self.plan), "wide": self._wider() if on_lost == "widen" else None,
+            "knocks": engine.knocks(self.plan), "wide": wide,
             "others": self.state.get("others") if self.before else None,
         }
         self.work.update(isolation=self.state, rolled_back_at=None, **more)

@@ -30,6 +30,7 @@ class Iptables:
         self.programs = programs  # "/usr/sbin/iptables" and, where the kernel has IPv6, "/usr/sbin/ip6tables"
         self.nft = nft
         self.layer2 = layer2
+        self._named: dict[str, set[str]] = {}  # our chains that were seen or are to be, by program
         self.legacy = "nft" not in os.path.basename(os.path.realpath(programs[0]))
 
     def _saves(self) -> dict[str, str]:
@@ -39,7 +40,11 @@ class Iptables:
             if status != 0:
                 raise HostError("{0}-save fails, so the rules cannot be read; nothing was changed".format(program))
             saves[program] = text
+            self._name(program, text)
         return saves
+
+    def _name(self, program: str, text: str) -> None:
+        self._named.setdefault(program, set()).update(_iptables.names_of(text))
 
     def live(self) -> str:
         """Our chains as the kernel holds them, both families, and our table for frames; "" where there are none."""
@@ -62,7 +67,10 @@ class Iptables:
     def rules(self, plan: Plan, case: str, fresh: bool = False) -> dict[str, str]:
         """What is loaded, by program; jumps already in place are kept, unless the rules are for a `fresh` host."""
         saves = dict.fromkeys(self.programs, "") if fresh else self._saves()
-        return {program: _iptables.render(plan, case, self._family(program), saves[program]) for program in self.programs}
+        rules = {program: _iptables.render(plan, case, self._family(program), saves[program]) for program in self.programs}
+        for program, text in rules.items():
+            self._name(program, text)
+        return rules
 
     @staticmethod
     def _family(program: str) -> int:
@@ -142,13 +150,14 @@ class Iptables:
     def back(self, rules: dict[str, str] | None, tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back `rules`, or no isolation; each may fail where there is nothing to remove."""
         if rules:  # the jumps are in place by then
-            return [{"argv": [program + "-restore", "--noflush", "-w", _LOCK_WAIT], "stdin": _unjumped(text)}
-                    for program, text in rules.items()]
+            return [{"argv": [program + "-restore", "--noflush", "-w", _LOCK_WAIT],
+                     "stdin": _iptables.without(_unjumped(text), sorted(self._named.get(program, ())))} for program, text in rules.items()]
         steps: list[dict[str, object]] = []
         for program in self.programs:
             # All at once where everything is as we made it: each change by itself waits for the kernel, 10 to 20 ms.
-            calls = _iptables.unhook()
-            steps.append({"argv": [program + "-restore", "--noflush", "-w", _LOCK_WAIT], "stdin": _iptables.unhook_at_once(),
+            names = sorted(self._named.get(program, ()))
+            calls = _iptables.unhook(names)
+            steps.append({"argv": [program + "-restore", "--noflush", "-w", _LOCK_WAIT], "stdin": _iptables.unhook_at_once(names),
                           "may_fail": True, "spares": len(calls)})
             steps += [{"argv": [program, "-w", _LOCK_WAIT, *call], "may_fail": True} for call in calls]
         if self.legacy or self.nft is None:

@@ -48,7 +48,7 @@ _COMMON = [
     " cluster programs in containers",
 ]
 _IPTABLES = [
-    "iptables: others' rules in earlier tables may rewrite the source of a packet before ours see it; one rule a network (no ipset);"
+    "iptables: others' rules in earlier tables may rewrite the source of a packet before ours see it;"
     " the two families are loaded one after the other",
 ]
 # By mode.
