@@ -11,6 +11,7 @@ import os
 import stat
 
 from .._errors import HostError, OptionError
+from .._text import printable
 from ._files import read_regular
 
 # The second one, in memory, is for a host whose disk is full or read-only: any user may fill a disk, and shall not be safe for it.
@@ -93,15 +94,16 @@ class Workdir:
         return os.path.join(self.path, name)
 
     def read(self) -> dict[str, object]:
-        """What `state.json` says; empty where there is none. One that cannot be read is put aside, and `damage` tells of it."""
+        """What `state.json` says; empty where there is none. One that cannot be read is put aside, which `damage` and the next one tell."""
         path = self.file("state.json")
         try:
             state = json.loads(read_regular(path, _STATE_LIMIT))
         except FileNotFoundError:
-            return {}
+            return {"damaged": self.damage} if self.damage else {}  # put aside by an earlier call
         except (OSError, ValueError, RecursionError):
             state = None
         if isinstance(state, dict):
+            self.damage = printable(str(state.get("damaged") or ""), 600)
             return state
         # Who spoils it must not keep the host as it is: neither isolated, nor open.
         self.damage = "{0} was damaged; what it said of processes that were stopped and cron tables that were changed is lost".format(path)
@@ -112,7 +114,7 @@ class Workdir:
             except OSError as error:
                 raise HostError("{0} is damaged and cannot be put aside: {1}".format(path, error.strerror)) from error
             self.damage += "; it is kept as {0}".format(aside)
-        return {}
+        return {"damaged": self.damage}
 
     def update(self, **values: object) -> None:
         """Set keys of `state.json` (None removes one) and sync it: it is safe when this returns."""
@@ -158,7 +160,7 @@ class Workdir:
 
 
 def told_damage(work: Workdir, result: dict[str, object]) -> dict[str, object]:
-    """The result of a run, which is `partial` at best where what the host remembered was damaged."""
+    """The result of a run, which is `partial` at best where what the host remembered was damaged. Said until a run has a verdict."""
     if not work.damage or "verdict" not in result:
         return result
     before, _blank, word = str(result["verdict"]).rpartition(" ")
@@ -166,6 +168,8 @@ def told_damage(work: Workdir, result: dict[str, object]) -> dict[str, object]:
     result["reasons"] = [*(reasons if isinstance(reasons, list) else []), work.damage]
     if word in ("contained", "released", "reported"):
         result["verdict"] = (before + " partial").strip()
+    if work.writable and word != "unknown":
+        work.update(damaged=None)
     return result
 
 

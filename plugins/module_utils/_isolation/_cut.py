@@ -74,9 +74,9 @@ class Cut:
         engine, reason = _backends.choose(self.wanted, self.root)
         before = engine.live()
         if not engine.holds(before):
-            # The kernel's nftables answers at once; iptables is asked only where a work folder speaks of it.
+            # The kernel's nftables answers at once; iptables is asked only where a work folder or the kernel speaks of chains of ours.
             name = "nftables" if engine.name == "iptables" else "iptables"
-            if name == "nftables" or "iptables" in self._recorded():
+            if name == "nftables" or "iptables" in self._recorded() or _backends.by_iptables(self.root):
                 try:
                     other, _reason = _backends.choose(name, self.root)
                     theirs = other.live()

@@ -148,9 +148,21 @@ class Holder:
         return self.systemctl is not None and run([self.systemctl, "is-active", self.unit])[0] == 0
 
     def stop(self) -> None:
-        """Let go for a while: the rules that the unit put back are others from now on."""
-        if self.systemctl is not None and self.there:
+        """Let go for a while: the rules that the unit put back are others from now on. Raises HostError where it goes on."""
+        if self.systemctl is None or not self.there:
+            return
+        if run([self.systemctl, "stop", self.unit])[0] != 0 or self._active():
+            self._free()
             run([self.systemctl, "stop", self.unit])
+            if self._active():
+                raise HostError("{0} cannot be stopped, and would put the rules before these back: systemctl status {0}".format(self.unit))
+
+    def _free(self) -> None:
+        """Take away what somebody may have put beside the unit to keep it from being stopped."""
+        for folder in _DROP_INS:
+            self._clear(os.path.join(self.root, folder, self.unit + ".d"))
+        if self.systemctl is not None:
+            run([self.systemctl, "daemon-reload"])
 
     def start_again(self) -> list[dict[str, object]]:
         """Commands that hold the isolation again as before `stop`."""
@@ -181,9 +193,7 @@ class Holder:
             return
         stopped = run([self.systemctl, "stop", self.unit])[0] == 0
         self._unlink()
-        for folder in _DROP_INS:  # by which somebody could keep it from being stopped
-            self._clear(os.path.join(self.root, folder, self.unit + ".d"))
-        run([self.systemctl, "daemon-reload"])
+        self._free()
         if not stopped or self._active():
             run([self.systemctl, "kill", "--signal=KILL", self.unit])
             run([self.systemctl, "stop", self.unit])

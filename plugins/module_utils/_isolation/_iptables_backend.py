@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from .._errors import HostError
 from .._text import printable
-from . import _iptables, _others
-from ._commands import SAID, run
+from . import _iptables
+from ._commands import SAID, legacy_tables, run
 
 if TYPE_CHECKING:
     from ._layer2_backend import Layer2
@@ -111,7 +111,7 @@ class Iptables:
     def tables(self) -> dict[str, list[str]]:
         """Tables and chains ("filter", "filter/INPUT") that exist before us, by program: what our calls make goes again."""
         if self.legacy:
-            return {program: _others.legacy_tables(self._family(program)) for program in self.programs}
+            return {program: legacy_tables(self._family(program)) for program in self.programs}
         if self.nft is None:  # iptables-save shows built-in chains that do not exist yet
             return {}
         status, text, _error = run([self.nft, "list", "chains"])
@@ -145,7 +145,7 @@ class Iptables:
         if not self.legacy:
             return []
         return ["iptables-legacy table {0} of IPv{1}".format(name, self._family(program)) for program in self.programs
-                for name in _others.legacy_tables(self._family(program)) if name not in tables.get(program, [name])]
+                for name in legacy_tables(self._family(program)) if name not in tables.get(program, [name])]
 
     def back(self, rules: dict[str, str] | None, tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back `rules`, or no isolation; each may fail where there is nothing to remove."""

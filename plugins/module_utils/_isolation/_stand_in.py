@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 from . import _iptables, _undo
-from ._commands import find, table_exists
+from ._commands import IPV4, IPV6, find, table_exists
 from ._iptables_backend import Iptables
 from ._layer2_backend import Layer2
 
-_FAMILIES = (("iptables", "ip", 2), ("ip6tables", "ip6", 10))  # NFPROTO_* of linux/netfilter.h
+_FAMILIES = (("iptables", "ip", IPV4), ("ip6tables", "ip6", IPV6))
 
 
 def _base_tables(others: object) -> list[tuple[str, str, int, str]]:

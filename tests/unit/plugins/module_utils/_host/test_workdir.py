@@ -24,24 +24,24 @@ def spoiled(tmp_path, data: bytes) -> Workdir:
 @pytest.mark.parametrize("data", SPOILED)
 def test_a_spoiled_state_is_put_aside_whole_and_said(tmp_path, data):
     work = spoiled(tmp_path, data)
-    assert work.read() == {} and "damaged" in work.damage
+    assert work.read() == {"damaged": work.damage} and "was damaged" in work.damage
     aside = [name for name in os.listdir(work.path) if name.startswith("state.json.damaged-")]
     assert [(tmp_path / "INC-1" / name).read_bytes() for name in aside] == [data] and aside[0] in work.damage
     work.update(run={"done": True})
-    assert Workdir("INC-1", str(tmp_path)).read() == {"run": {"done": True}}
+    assert Workdir("INC-1", str(tmp_path)).read() == {"run": {"done": True}, "damaged": work.damage}
 
 
 def test_a_folder_in_the_place_of_the_state_is_put_aside_too(tmp_path):
     work = Workdir("INC-1", str(tmp_path))
     work.make()
     (tmp_path / "INC-1" / "state.json" / "in").mkdir(parents=True)
-    assert work.read() == {} and "state.json.damaged-" in work.damage
+    assert work.read()["damaged"] == work.damage and "state.json.damaged-" in work.damage
 
 
 def test_check_mode_puts_nothing_aside(tmp_path):
     spoiled(tmp_path, b"{")
     work = Workdir("INC-1", str(tmp_path), writable=False)
-    assert work.read() == {} and work.damage
+    assert work.read() == {"damaged": work.damage} and work.damage
     assert os.listdir(work.path) == ["state.json"]
 
 
@@ -52,6 +52,17 @@ def test_a_verdict_is_partial_at_best(tmp_path, verdict, expected):
     work = spoiled(tmp_path, b"{")
     work.read()
     assert told_damage(work, {"verdict": verdict, "reasons": ["one"]}) == {"verdict": expected, "reasons": ["one", work.damage]}
+
+
+def test_it_is_said_until_a_run_has_a_verdict(tmp_path):
+    work = spoiled(tmp_path, b"{")
+    work.update(isolation={})
+    assert told_damage(work, {"verdict": "unknown", "reasons": []})["reasons"] == [work.damage]  # the first of two runs
+    second = Workdir("INC-1", str(tmp_path))
+    second.read()
+    assert told_damage(second, {"verdict": "contained", "reasons": []}) == {"verdict": "partial", "reasons": [work.damage]}
+    third = Workdir("INC-1", str(tmp_path))
+    assert third.read() == {"isolation": {}} and third.damage == ""
 
 
 def test_what_is_whole_is_not_spoken_of(tmp_path):
