@@ -106,15 +106,20 @@ class Containment:
         """All steps that were asked for; the result."""
         if self.check_mode:
             return self._predict()
-        self.work.update(run={"pid": os.getpid(), "done": False})
+        run = {"pid": os.getpid(), "done": False}
         if self.isolation is not None and self.isolation.changed:
-            isolation_run.arm(self.isolation, self.params)
-        self._collect(_BEFORE)
+            isolation_run.arm(self.isolation, self.params, run=run)
+        else:
+            self.work.update(run=run)
+        self.coverage.update(_collectors.run(self.bundle, self.context, _BEFORE))
+        safe = beside(self.bundle.sync)
         if self.isolation is not None and self.isolation.changed:
             self.isolation.prepare()
+        if "termination" in self.steps:
+            self.suspects.find()  # while the disk is at work; nothing is done to anybody before the evidence is safe
+        safe()
         self.timeline.mark("first look safe")
         if "termination" in self.steps:
-            self.suspects.find()
             self.suspects.decide(str(self.params["autonomy"]))
             self.suspects.freeze(self.work)
             self.timeline.mark("suspects stopped")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from .._errors import HostError, OptionError
 from .._host._sock_diag import destroy
 from .._host._sockets import own_addresses, read_sockets
-from . import _backends
 from ._commands import HELD, INET, NO_SYSTEMD, shared, table_exists
 from ._cut import FRAMES, Cut
 from ._policy import Plan, from_dict
@@ -251,8 +250,7 @@ class Isolation(Cut):
         fell_back = self.holder.fell_back
         self.holder.remove()
         self._perform(self._way_back({}, tables))
-        if fell_back:
-            self._perform(_backends.unhook(self.root))
+        residual = self.holder.take_stand_in_away() if fell_back else []
         if engine.live():
             raise HostError("release: our rules could not be removed; the host is still isolated")
         if self.state.get("token") and not self.state.get("confirmed"):
@@ -260,4 +258,5 @@ class Isolation(Cut):
         sweep(self.work)
         self.work.update(isolation=None)
         left = self.holder.why if self.holder.why != NO_SYSTEMD else ""
-        return {**ended, "rules_were_gone": not self.before, "left": left, "residual": engine.residual(tables), "changed_by_others": changed_by_others}
+        return {**ended, "rules_were_gone": not self.before, "left": left, "residual": [*engine.residual(tables), *residual],
+                "changed_by_others": changed_by_others}

@@ -74,9 +74,9 @@ class Cut:
         engine, reason = _backends.choose(self.wanted, self.root)
         before = engine.live()
         if not engine.holds(before):
-            # The kernel's nftables answers at once; iptables is asked only where a work folder speaks of it.
+            # The kernel's nftables answers at once; iptables is asked only where a work folder or the kernel speaks of chains of ours.
             name = "nftables" if engine.name == "iptables" else "iptables"
-            if name == "nftables" or "iptables" in self._recorded():
+            if name == "nftables" or "iptables" in self._recorded() or _backends.by_iptables(self.root):
                 try:
                     other, _reason = _backends.choose(name, self.root)
                     theirs = other.live()
@@ -193,8 +193,9 @@ class Cut:
         if plan is not None:
             self._trial = Trial(lambda: engine.try_out(self._rules, plan))
 
-    def arm(self, confirm_within: int, on_lost: str = "widen", then: str = "release") -> None:
-        """Write the way back and start the timer that takes it. Does not wait for the timer. `on_lost`, `then`: what it does."""
+    def arm(self, confirm_within: int, on_lost: str = "widen", then: str = "release", **more: object) -> None:
+        """Write the way back and start the timer that takes it. Does not wait for the timer. `on_lost`, `then`: what it does;
+        `more`: what else the work folder is to hold, for each writing costs time before the cut."""
         if self.plan is None:
             raise ValueError("a plan is needed")
         engine = self._take_engine()
@@ -208,7 +209,7 @@ class Cut:
         known = tables if isinstance(tables, dict) else engine.tables()
         self.rolled_back_at = self.rolled_back_at or str(self.state.get("rolled_back_at") or "")
         self._rollback = Rollback(self.work, self.root)
-        old = self.state
+        old, wide = self.state, self._wider() if on_lost == "widen" else None  # before the way back, which takes its chains away too
         session = self.plan.session
         self.state = {
             "backend": engine.name, "plan": self.plan.as_dict(), "rules": self._rules, "tables": known,
@@ -216,10 +217,10 @@ class Cut:
             "armed_at": round(time.time(), 3), "confirm_within": confirm_within,
             "frames": self._frames, "back": self._way_back(previous, known), "previous": previous or None,
             "on_lost": on_lost, "then": then, "second_interval": max(confirm_within, _SECOND_INTERVAL),
-            "knocks": engine.knocks(self.plan), "wide": self._wider() if on_lost == "widen" else None,
+            "knocks": engine.knocks(self.plan), "wide": wide,
             "others": self.state.get("others") if self.before else None,
         }
-        self.work.update(isolation=self.state, rolled_back_at=None)
+        self.work.update(isolation=self.state, rolled_back_at=None, **more)
         self._rollback.start(confirm_within)
         self._old = old
 

@@ -72,7 +72,8 @@ class Holder:
         try:
             self.stop()
             if self.fell_back:  # nft is there again, or another plan: what stood in for it would cut what is allowed now
-                self._unhook()
+                self.take_stand_in_away()
+                os.unlink(os.path.join(self.folder, "fallback"))
             self._write(files)
             known = os.path.lexists(place) or os.path.lexists(other)
             if os.path.lexists(other):
@@ -94,11 +95,12 @@ class Holder:
             self.why = "systemd does not start {0}".format(self.unit)
         return True
 
-    def _unhook(self) -> None:
-        from . import _backends, _undo
+    def take_stand_in_away(self) -> list[str]:
+        """Take away what iptables was loaded with because nft was gone; base tables that stay."""
+        from ._stand_in import take_away
 
-        _undo.perform(_backends.unhook(self.root))
-        os.unlink(os.path.join(self.folder, "fallback"))
+        isolation = self.work.read().get("isolation")
+        return take_away(isolation.get("others") if isinstance(isolation, dict) else None, self.root)
 
     def _files(self, engine: Engine, plan: Plan, lasting: bool, watch: bool) -> tuple[dict[str, str], str]:
         """The rule files by name, and the unit's text."""
@@ -146,9 +148,21 @@ class Holder:
         return self.systemctl is not None and run([self.systemctl, "is-active", self.unit])[0] == 0
 
     def stop(self) -> None:
-        """Let go for a while: the rules that the unit put back are others from now on."""
-        if self.systemctl is not None and self.there:
+        """Let go for a while: the rules that the unit put back are others from now on. Raises HostError where it goes on."""
+        if self.systemctl is None or not self.there:
+            return
+        if run([self.systemctl, "stop", self.unit])[0] != 0 or self._active():
+            self._free()
             run([self.systemctl, "stop", self.unit])
+            if self._active():
+                raise HostError("{0} cannot be stopped, and would put the rules before these back: systemctl status {0}".format(self.unit))
+
+    def _free(self) -> None:
+        """Take away what somebody may have put beside the unit to keep it from being stopped."""
+        for folder in _DROP_INS:
+            self._clear(os.path.join(self.root, folder, self.unit + ".d"))
+        if self.systemctl is not None:
+            run([self.systemctl, "daemon-reload"])
 
     def start_again(self) -> list[dict[str, object]]:
         """Commands that hold the isolation again as before `stop`."""
@@ -179,9 +193,7 @@ class Holder:
             return
         stopped = run([self.systemctl, "stop", self.unit])[0] == 0
         self._unlink()
-        for folder in _DROP_INS:  # by which somebody could keep it from being stopped
-            self._clear(os.path.join(self.root, folder, self.unit + ".d"))
-        run([self.systemctl, "daemon-reload"])
+        self._free()
         if not stopped or self._active():
             run([self.systemctl, "kill", "--signal=KILL", self.unit])
             run([self.systemctl, "stop", self.unit])

@@ -17,7 +17,7 @@ from .._host._netstate import dump
 from .._host._processes import first_look
 from .._host._session import Session, management_session
 from .._host._sockets import owners, read_sockets
-from .._host._workdir import Workdir, elsewhere, unknown_here
+from .._host._workdir import Workdir, elsewhere, told_damage, unknown_here
 from .._text import printable
 from ._commands import NO_SYSTEMD
 from ._control import Isolation
@@ -48,7 +48,7 @@ _COMMON = [
     " cluster programs in containers",
 ]
 _IPTABLES = [
-    "iptables: others' rules in earlier tables may rewrite the source of a packet before ours see it; one rule a network (no ipset);"
+    "iptables: others' rules in earlier tables may rewrite the source of a packet before ours see it;"
     " the two families are loaded one after the other",
 ]
 # By mode.
@@ -79,7 +79,7 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool = False) -> d
             result = remaining(work, result)
     else:
         result = _isolate(work, params, session, processes, sockets, check_mode, diff)
-    return result
+    return told_damage(work, result)
 
 
 def plan_of(params: Mapping[str, object], session: Session, transport: str) -> Plan:
@@ -168,12 +168,12 @@ def _observed(isolation: Isolation, result: dict[str, object]) -> dict[str, obje
     return result
 
 
-def arm(isolation: Isolation, params: Mapping[str, object]) -> None:
-    """Arm the way back as the options say."""
+def arm(isolation: Isolation, params: Mapping[str, object], **more: object) -> None:
+    """Arm the way back as the options say; `more`: what else the work folder is to hold."""
     lost, then = str(params["on_management_lost"]), str(params["then"])
     if isolation.observes:  # nothing is cut, so there is nothing to widen or to keep
         lost = then = "release"
-    isolation.arm(int(str(params["confirm_within"])), lost, then)
+    isolation.arm(int(str(params["confirm_within"])), lost, then, **more)
 
 
 def hold(isolation: Isolation, params: Mapping[str, object]) -> None:

@@ -181,7 +181,11 @@ class Undo:
         """The word for what it came to: "confirmed", "released", "held" or "sabotaged"."""
         if not self.decide("armed", "open"):
             return "confirmed"
-        state = _load(self.path)
+        try:
+            state = _load(self.path)
+        except (OSError, ValueError, RecursionError):
+            self.say("nobody confirmed the isolation, and what would undo it cannot be read: it stays, with the way in that it has")
+            return "held"
         isolation = state.get("isolation")
         isolation = isolation if isinstance(isolation, dict) else {}
         if isolation.get("on_lost") == "release":

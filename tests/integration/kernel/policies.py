@@ -204,6 +204,18 @@ def policies(draw: st.DrawFn, most: int = 12) -> Policy:
         draw(st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", fullmatch=True)))
 
 
+@st.composite
+def crowded(draw: st.DrawFn) -> Policy:
+    """A policy with many small networks near each other for few purposes, as a fleet's monitoring systems are."""
+    version, base = draw(st.sampled_from([*((4, base) for base in _BASES), *((6, base) for base in _BASES6)]))
+    bits = 32 if version == 4 else 128
+    sizes = st.tuples(st.integers(0, 4095), st.integers(bits - 3, bits))
+    named = [_network(version, base, noise, length) for noise, length in draw(st.lists(sizes, min_size=8, max_size=60))]
+    purposes = draw(st.lists(st.tuples(st.sampled_from(["tcp", "udp"]), _PORTS, _DIRECTIONS), min_size=1, max_size=2))
+    allow = [Allowed(network, *draw(st.sampled_from(purposes))) for network in named if network is not None]
+    return Policy("", 0, [], draw(st.lists(networks(), max_size=1)), allow, False, "crowd")
+
+
 # --- random packets for a policy -----------------------------------------------------------------------------------------
 
 

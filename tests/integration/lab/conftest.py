@@ -45,5 +45,5 @@ def clean(host: str) -> None:
         intruders.unplant(host, name)
     hosts.execute(host, [
         "sh", "-c", "systemctl stop 'firebreak-*' 2>/dev/null; nft flush ruleset; rm -rf /var/lib/firebreak; "
-        "rm -f /etc/systemd/system/firebreak-* /etc/systemd/system/*.wants/firebreak-* /run/systemd/system/firebreak-*; "
+        "rm -rf /etc/systemd/system/firebreak-* /etc/systemd/system/*.wants/firebreak-* /run/systemd/system/firebreak-*; "
         "systemctl daemon-reload"], check=False)

@@ -127,3 +127,11 @@ def test_leaving_the_control_group_leaves_no_file_where_there_is_no_such_group(t
     _rollback._leave_group(str(tmp_path))
     assert not (tmp_path / "sys/fs/cgroup/cgroup.procs").exists()
     assert (tmp_path / "sys/fs/cgroup/systemd/cgroup.procs").read_text() == str(os.getpid())
+
+
+@pytest.mark.parametrize("text", ["{", "", "[" * 100000])
+def test_a_state_that_cannot_be_read_leaves_the_isolation_and_says_so(tmp_path, said, text):
+    path = folder(tmp_path)
+    (tmp_path / "state.json").write_text(text, encoding="ascii")
+    assert _undo.Undo(path, "x").go(never) == "held"
+    assert "cannot be read" in said[0]
