@@ -113,6 +113,15 @@ proof:
       description: What would take the isolation back, V(systemd timer) or V(process).
       type: str
       sample: systemd timer
+    conntrack:
+      description:
+        - What became of the kernel's entries of tracked connections that the cut forbids, NAT among them, so that none goes on by its
+          entry after a release - how many were C(deleted); those that only passed through the host (C(forwarded), at most 100); how many
+          sockets of containers at their ends were C(ended), and how many such connections of TCP were C(not_ended), since their ends are
+          on other systems, so that they may go on after a release; entries that could not be deleted (C(left)), and those that there was
+          no time for (C(not_looked_at)). Null where the host tracks no connections, and with O(mode=observe).
+      type: dict
+      sample: {deleted: 3, forwarded: ["tcp 172.17.0.2:40112 > 198.51.100.7:4444"], ended: 1, not_ended: 0, left: 0, not_looked_at: 0}
     flows_remaining:
       description: Forbidden connections that could not be ended.
       type: int

@@ -114,9 +114,10 @@ class Isolation(Cut):
         live = self.before if self._just_read else engine.live()
         session = self.plan.session if self.plan is not None else None
         past = self._ways_past()  # not before the kills: it looks at every process
+        tracked = self._tracked_no_more()  # nor this one, which may take long where the table is full
         ruleset = bool(live) and live == self.after
         if self._loaded:  # the second run goes by what this one has found
-            self.state.update(listing=self.after, proved_by=self.proved_by, elsewhere=past)
+            self.state.update(listing=self.after, proved_by=self.proved_by, elsewhere=past, conntrack=tracked)
             self.work.update(isolation=self.state)
         return {
             "mode": self.plan.mode if self.plan is not None else "",
@@ -125,6 +126,7 @@ class Isolation(Cut):
             "ruleset_against": self.proved_by,
             "rollback": self.state.get("timer"),
             "layer2": {**engine.layer2.report(live, self.after), "elsewhere": past},
+            "conntrack": tracked,
             "flows_remaining": 0 if self.observes else len(self.remaining(sockets)),
             "probe": None if self.observes else probe(),
             "management": {
@@ -248,6 +250,7 @@ class Isolation(Cut):
         except (HostError, OptionError):  # whoever damaged it shall not keep the host isolated by that
             self.plan = Plan([], [], [], session)
         ended = self.destroy(self.flows(read_sockets(os.path.join(self.root, "proc"))))
+        self._tracked_no_more()
         fell_back = self.holder.fell_back
         self.holder.remove()
         self._perform(self._way_back({}, tables))

@@ -38,7 +38,7 @@ _COMMON = [
     "layer 2: ARP, and frames with an allowed address for another system on the same wire; network namespaces that only an open file or"
     " a mount elsewhere than in /run/netns holds",
     "containers and other network namespaces: what they send without being routed by this host (bridge ports, macvlan),"
-    " and their own open sockets, which are blocked but not ended",
+    " and their own open sockets, which are blocked, and ended only where this host tracks their connections",
     "flowtables that forward past the rules",
     "root on the host who stops the unit that holds the rules, and network brought up in the initial RAM disk",
     "UDP and raw sockets without a fixed peer: what they send is rejected, but they stay open and could send again after release",
