@@ -122,6 +122,14 @@ proof:
           no time for (C(not_looked_at)). Null where the host tracks no connections, and with O(mode=observe).
       type: dict
       sample: {deleted: 3, forwarded: ["tcp 172.17.0.2:40112 > 198.51.100.7:4444"], ended: 1, not_ended: 0, left: 0, not_looked_at: 0}
+    silent:
+      description:
+        - Addresses with which suspects had connections at the cut (M(firebreak.response.contain) knows them, at most 64). What the host
+          sends there is dropped without an answer, while it is refused at once elsewhere; a program that sends UDP is still told by its
+          own kernel.
+      type: list
+      elements: str
+      sample: [198.51.100.7]
     flows_remaining:
       description: Forbidden connections that could not be ended.
       type: int

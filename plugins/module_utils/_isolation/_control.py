@@ -16,7 +16,7 @@ from .._host._sockets import own_addresses, read_sockets
 from . import _backends
 from ._commands import HELD, INET, NO_SYSTEMD, shared, table_exists
 from ._cut import FRAMES, Cut
-from ._policy import Plan, from_dict
+from ._policy import Plan, from_dict, silent_of
 from ._rollback import disarm, sweep
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ class Isolation(Cut):
             "rollback": self.state.get("timer"),
             "layer2": {**engine.layer2.report(live, self.after), "elsewhere": past},
             "conntrack": tracked,
+            "silent": silent_of(self.plan.as_dict()) if self.plan is not None else [],
             "flows_remaining": 0 if self.observes else len(self.remaining(sockets)),
             "probe": None if self.observes else probe(),
             "management": {

@@ -16,7 +16,7 @@ from .._host._files import read_proc
 from .._host._workdir import Workdir, siblings
 from . import _backends
 from ._commands import Trial, held_for
-from ._policy import OBSERVE, Plan
+from ._policy import OBSERVE, Plan, silent_of
 from ._rollback import MARKS, Rollback, disarm
 
 if TYPE_CHECKING:
@@ -144,6 +144,8 @@ class Cut:
             # The last change was taken back, and what was in force before it is in force again.
             self.rolled_back_at = str(self.state["rolled_back_at"])
             self.state, self._resumed = previous, True
+        if not self.state.get("rolled_back_at"):  # who was a suspect's peer at the cut is known from there alone
+            self.plan.silence(silent_of(self.state.get("plan")))
         self._rules = engine.rules(self.plan, self.work.case)
         self._frames = engine.layer2.text(self.plan)
         if self.required:
@@ -226,6 +228,16 @@ class Cut:
         self.work.update(isolation=self.state, rolled_back_at=None)
         self._rollback.start(confirm_within)
         self._old = old
+
+    def silence(self, addresses: list[str]) -> None:
+        """Before the cut: what is sent to these, with whom suspects talk, is dropped without a word, so that who tries again learns nothing."""
+        if self.plan is None or self.observes or not self.plan.silence(addresses):
+            return
+        self._rules = self._take_engine().rules(self.plan, self.work.case)
+        self._after = self._trial = None
+        self.state.update(plan=self.plan.as_dict(), rules=self._rules)
+        if self.state.get("wide"):
+            self.state["wide"] = self._wider()
 
     def prepare(self) -> None:
         """Start early what the cut will need; it changes nothing by itself."""

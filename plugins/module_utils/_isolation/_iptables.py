@@ -100,12 +100,13 @@ def chains(plan: Plan, case: str, family: int) -> dict[str, list[str]]:
     if family == 4:
         # As in _nftables: what iptables-nft matches as a port of a later fragment is its data.
         passing_out.insert(0, "-f -j DROP")
+    silent = ["-d {0} -j DROP".format(network) for network in plan.silent if network.version == family]
     refusal = "icmp-admin-prohibited" if family == 4 else "icmp6-adm-prohibited"
     return {
         "FIREBREAK-INPUT": [mine, *knocks] + ([] if plan.mode == EGRESS else [*passing_in, "-j DROP"]),
         "FIREBREAK-FORWARD": ["-j DROP"],
         "FIREBREAK-OUTPUT": [
-            *guard, "-o lo -j RETURN", *passing_out, "-p tcp -j REJECT --reject-with tcp-reset",
+            *guard, "-o lo -j RETURN", *passing_out, *silent, "-p tcp -j REJECT --reject-with tcp-reset",
             "-j REJECT --reject-with " + refusal],
         "FIREBREAK-LEAVING": ["-o lo -j RETURN", *passing_out, "-j DROP"],
     }

@@ -122,6 +122,12 @@ class Suspects:
             one.action = REPORT if one.spared is not None else bounded(one.level, autonomy)
         self.findings.sort(key=lambda one: (order.index(one.level), one.process.start, one.process.pid))
 
+    @property
+    def peers(self) -> list[str]:
+        """Addresses elsewhere with which suspects have connections, those too that the autonomy leaves alone."""
+        return sorted({socket.remote_address for one in self.findings if one.level != REPORT and one.spared is None
+                       for socket in self.world.peers(one.process)})
+
     def newcomers(self) -> bool:
         """Take in what has started since the last look; whether a target is among it."""
         count = len(self.targets)
