@@ -256,7 +256,7 @@ backend_reason:
   returned: always
   sample: nft is installed and the kernel has nf_tables
 diff:
-  description: The rules of Firebreak before and after.
+  description: The rules of Firebreak before and after; where they stay as they are, the unit that holds them, if that changes.
   type: dict
   returned: in diff mode
 preflight:

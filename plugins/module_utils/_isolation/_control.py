@@ -201,14 +201,31 @@ class Isolation(Cut):
         if self._resumed or self.state.get("plan") != self.plan.as_dict():  # taken back, or damaged; the rules are the plan's
             self.state["plan"] = self.plan.as_dict()
             self.work.update(isolation=self.state)
-        if not self.held and not (persist or watch):
-            return
-        if not self.held and not os.path.isdir(os.path.join(self.root, "run/systemd/system")):
-            self._why_not_held = NO_SYSTEMD
+        if not self._to_be_held(persist, watch):
             return
         self._alone()
         self._held_anew = self.holder.put(self._take_engine(), self.plan, persist, watch)
         self.changed = self.changed or self._held_anew
+
+    def _to_be_held(self, persist: bool, watch: bool) -> bool:
+        """Whether there is something to do for a unit, or one that is to go."""
+        if self.held or not (persist or watch):
+            return self.held
+        if not os.path.isdir(os.path.join(self.root, "run/systemd/system")):
+            self._why_not_held = NO_SYSTEMD
+            return False
+        return True
+
+    def foretell_hold(self, persist: bool, watch: bool) -> None:
+        """Check mode, for rules that stay as they are: sets `changed` where `hold` would do something."""
+        if self.plan is not None and self.state.get("confirmed") and self._to_be_held(persist, watch):
+            self.changed = self.holder.foretell(self._take_engine(), self.plan, persist, watch)
+
+    @property
+    def unit_change(self) -> dict[str, str] | None:
+        """What is or was to be done to the unit, for a diff: {"before", "after", "unit"}."""
+        change = self._holder.change if self._holder is not None else None
+        return {**change, "unit": self.holder.unit} if change is not None else None
 
     def drift(self) -> list[dict[str, str]]:
         """What others did to the rules since they were confirmed: put back by the unit, or found just now."""

@@ -155,6 +155,8 @@ def predicted(
     """Check mode: the rules that would be loaded and the flows that they would cut."""
     flows = isolation.flows(sockets) if isolation.changed else []
     verdict, reasons = way_in(isolation.plan, params, isolation.changed)
+    if not isolation.changed:
+        hold(isolation, params, check_mode=True)
     result = _result(isolation, "would_be " + verdict, reasons, describe(flows, processes), diff, listing=isolation.after)
     mode = isolation.plan.mode if isolation.plan is not None else ""
     result["not_covered"] = not_covered(isolation.backend, {"mode": mode})
@@ -176,10 +178,11 @@ def arm(isolation: Isolation, params: Mapping[str, object]) -> None:
     isolation.arm(int(str(params["confirm_within"])), lost, then)
 
 
-def hold(isolation: Isolation, params: Mapping[str, object]) -> None:
+def hold(isolation: Isolation, params: Mapping[str, object], check_mode: bool = False) -> None:
     """Have a confirmed isolation held as the options say; where nothing is cut, there is nothing to hold."""
     cuts = not isolation.observes
-    isolation.hold(cuts and bool(params["persist"]), cuts and bool(params["watch"]))
+    act = isolation.foretell_hold if check_mode else isolation.hold
+    act(cuts and bool(params["persist"]), cuts and bool(params["watch"]))
 
 
 def finish(
@@ -352,7 +355,10 @@ def _result(
 
 
 def difference(isolation: Isolation, listing: str) -> dict[str, str]:
-    """Our part of the firewall before and after, for diff mode."""
+    """Our part of the firewall before and after, for diff mode; the unit that holds it, where nothing else is changed."""
+    unit = isolation.unit_change
+    if unit is not None and isolation.before == listing:
+        return {**{when: _lines(unit[when]) for when in ("before", "after")}, "before_header": unit["unit"], "after_header": unit["unit"]}
     header = "firewall rules of Firebreak ({0})".format(isolation.backend)
     return {
         "before": _lines(isolation.before), "after": _lines(listing),
