@@ -22,7 +22,8 @@ description:
   - Before that, the host is refused where the cut would break or destroy something, unless the operator names that risk in
     O(accept_risks).
   - With O(mode=observe) nothing is cut, and the verdict is V(ignore:reported).
-  - Open connections that the rules forbid are listed and ended, so that they do not come back to life at release.
+  - Open connections that the rules forbid are listed and ended, so that they do not come back to life at release; so are those of
+    the host's containers, and what the kernel tracks of either is deleted.
   - The verdict is V(contained) only if the rules that the kernel holds are the rules that were meant, no forbidden
     connection is left, an attempt to reach a forbidden address fails at once on the host, and the controller got in
     afresh. Where no network lies between controller and host, the proof says so instead of the last.
