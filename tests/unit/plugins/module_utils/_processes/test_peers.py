@@ -12,6 +12,13 @@ from ansible_collections.firebreak.response.plugins.module_utils._processes._sus
 from ansible_collections.firebreak.response.tests.unit.plugins.module_utils._processes.made_up import RESPONDER
 
 
+def shell(host, peer: str = "203.0.113.5") -> None:
+    """A shell that somebody elsewhere sits at."""
+    inode = host.socket(peer)
+    end = f"socket:[{inode}]"
+    host.add("/usr/bin/bash", ["bash", "-i"], stdio=(end, end, end), fds=[inode])
+
+
 def peers(host, autonomy: str = "terminate", **options) -> list[str]:
     found = Suspects(host.processes, host.sockets, root=str(host.root), own_pid=RESPONDER, **options)
     found.find()
@@ -21,7 +28,7 @@ def peers(host, autonomy: str = "terminate", **options) -> list[str]:
 
 @pytest.mark.parametrize("autonomy", ["report", "freeze", "terminate"])
 def test_the_peer_of_a_suspect_is_told_whatever_may_be_done_to_him(host, autonomy):
-    host.shell()
+    shell(host)
     assert peers(host, autonomy) == ["203.0.113.5"]
 
 
@@ -31,12 +38,12 @@ def test_nobody_else_has_peers_that_are_told(host):
 
 
 def test_a_server_that_others_need_too_is_none_of_them(host):
-    host.shell()
-    host.add("/usr/sbin/nslcd", ["nslcd"], fds=[host.socket()])
-    assert peers(host) == []
+    shell(host)
+    shell(host, "192.0.2.9")
+    host.add("/usr/sbin/nslcd", ["nslcd"], fds=[host.socket("192.0.2.9")])
+    assert peers(host) == ["203.0.113.5"]
 
 
 def test_who_is_spared_has_none(host):
-    end = "socket:[{0}]".format(host.socket())
-    host.add("/usr/bin/bash", ["bash", "-i"], stdio=(end, end, end))
+    shell(host)
     assert peers(host, spare=["/usr/bin/bash"]) == []
