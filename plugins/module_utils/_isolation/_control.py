@@ -39,6 +39,12 @@ def _read_others() -> dict[str, str] | None:
     return _others.read()
 
 
+def _not_ended(tracked: object) -> int:
+    """Forwarded connections whose ends were out of reach, of what `_tracked.end` has told."""
+    count = tracked.get("not_ended") if isinstance(tracked, dict) else 0
+    return count if isinstance(count, int) else 0
+
+
 def _changes(others: object) -> list[str]:
     """What others have changed since the reading `others`."""
     now = _read_others() if others is not None else None
@@ -249,7 +255,8 @@ class Isolation(Cut):
 
     def release(self, session: Session) -> dict[str, object]:
         """End forbidden sockets, then take our rules away and disarm: counts of `destroy`, and for the result "rules_were_gone",
-        "residual" (what our calls made in the kernel and nothing takes away) and "changed_by_others"."""
+        "residual" (what our calls made in the kernel and nothing takes away), "changed_by_others" and "may_go_on" (connections that the
+        host forwarded, whose ends are on other systems)."""
         engine = self._take_engine()
         self.look_for_release()
         tables = self.state.get("tables")
@@ -259,7 +266,7 @@ class Isolation(Cut):
                 sweep(self.work)
                 self.work.update(isolation=None)
             return {"destroyed": 0, "gone": 0, "remaining": [], "rules_were_gone": False, "left": "", "residual": engine.residual(tables),
-                    "changed_by_others": []}
+                    "changed_by_others": [], "may_go_on": 0}
         self._alone()
         changed_by_others = _changes(self.state.get("others"))
         plan = self.state.get("plan")
@@ -268,7 +275,7 @@ class Isolation(Cut):
         except (HostError, OptionError):  # whoever damaged it shall not keep the host isolated by that
             self.plan = Plan([], [], [], session)
         ended = self.destroy(self.flows(read_sockets(os.path.join(self.root, "proc"))))
-        self._tracked_no_more()
+        forwarded = [self.state.get("conntrack"), self._tracked_no_more()]
         fell_back = self.holder.fell_back
         self.holder.remove()
         self._perform(self._way_back({}, tables))
@@ -281,4 +288,5 @@ class Isolation(Cut):
         sweep(self.work)
         self.work.update(isolation=None)
         left = self.holder.why if self.holder.why != NO_SYSTEMD else ""
-        return {**ended, "rules_were_gone": not self.before, "left": left, "residual": engine.residual(tables), "changed_by_others": changed_by_others}
+        return {**ended, "rules_were_gone": not self.before, "left": left, "residual": engine.residual(tables),
+                "changed_by_others": changed_by_others, "may_go_on": sum(_not_ended(one) for one in forwarded)}

@@ -330,6 +330,8 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
     told_of: dict[str, object] = {key: strings(ended[key]) for key in ("residual", "changed_by_others")}
     if told_of["changed_by_others"]:
         reasons.append("what others have in the firewall has changed since the isolation was confirmed; it stays as it is")
+    if ended["may_go_on"]:
+        reasons.append("{0} connections that the host forwarded for others were cut; their ends may take them up again".format(ended["may_go_on"]))
     reasons += beside
     return {**_result(isolation, verdict, reasons, [], diff), **told_of, "drift": drift}
 
