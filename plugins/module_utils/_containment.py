@@ -124,6 +124,7 @@ class Containment:
             self.suspects.freeze(self.work)
             self.timeline.mark("suspects stopped")
         if self.isolation is not None and self.isolation.changed:
+            self.isolation.silence(self.suspects.peers)
             self._cut(self.isolation)
         self._end()
         self._safely("snapshot", self._rest)
@@ -212,12 +213,15 @@ class Containment:
 
     def _predict(self) -> dict[str, object]:
         """Check mode: what would be cut, killed and taken. Nothing is written."""
-        if self.isolation is not None:
-            self.results["isolation"] = isolation_run.predicted(
-                self.isolation, self.params, self.context.sockets, self.context.processes, self.diff, self.risks)
         if "termination" in self.steps:
             self.suspects.find()
             self.suspects.decide(str(self.params["autonomy"]))
+        if self.isolation is not None:
+            if self.isolation.changed:
+                self.isolation.silence(self.suspects.peers)
+            self.results["isolation"] = isolation_run.predicted(
+                self.isolation, self.params, self.context.sockets, self.context.processes, self.diff, self.risks)
+        if "termination" in self.steps:
             self.results["termination"] = processes_run.predicted(self.suspects, str(self.params["autonomy"]), self.diff)
         return self._merged({})
 

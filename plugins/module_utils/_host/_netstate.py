@@ -15,6 +15,10 @@ import socket
 import struct
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _DUMP = 0x301  # NLM_F_REQUEST | NLM_F_ROOT | NLM_F_MATCH
 _ERROR, _DONE = 2, 3
 _HEADER = struct.Struct("=IHHII")
@@ -70,15 +74,19 @@ def _value(kind: str, data: bytes) -> object:
 
 def _nested(data: bytes, wanted: int) -> bytes:
     """One of the attributes inside an attribute; empty where there is none."""
-    at = 0
+    return attributes(data).get(wanted, b"")
+
+
+def attributes(data: bytes, at: int = 0) -> dict[int, bytes]:
+    """The attributes in some bytes, from a place on, by number."""
+    found: dict[int, bytes] = {}
     while at + 4 <= len(data):
         size, number = _ATTRIBUTE.unpack_from(data, at)
         if size < 4:
             break
-        if number & 0x3FFF == wanted:
-            return data[at + 4: at + size]
+        found.setdefault(number & 0x3FFF, data[at + 4: at + size])
         at += (size + 3) & ~3
-    return b""
+    return found
 
 
 def parse(table: str, data: bytes) -> tuple[list[dict[str, object]], bool]:
@@ -133,7 +141,11 @@ def dump(table: str, seconds: float = 2.0) -> list[dict[str, object]]:
 
 def ask(protocol: int, request: int, body: bytes, seconds: float = 2.0) -> list[bytes]:
     """What stands in every message of the kernel's answer to a dump, by any netlink protocol. Raises OSError, also where time runs out."""
-    found: list[bytes] = []
+    return [one for bodies in pieces(protocol, request, body, seconds) for one in bodies]
+
+
+def pieces(protocol: int, request: int, body: bytes, seconds: float = 2.0) -> Iterator[list[bytes]]:
+    """The same piece by piece, for whoever may have enough before the end."""
     end = time.monotonic() + seconds
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as channel:
         channel.settimeout(seconds)
@@ -143,5 +155,4 @@ def ask(protocol: int, request: int, body: bytes, seconds: float = 2.0) -> list[
             if time.monotonic() > end:
                 raise OSError(110, "the kernel's answer does not end")
             bodies, done = split(channel.recv(262144))
-            found.extend(bodies)
-    return found
+            yield bodies

@@ -15,7 +15,7 @@ from .._host._sock_diag import destroy
 from .._host._sockets import own_addresses, read_sockets
 from ._commands import HELD, INET, NO_SYSTEMD, shared, table_exists
 from ._cut import FRAMES, Cut
-from ._policy import Plan, from_dict
+from ._policy import Plan, from_dict, silent_of
 from ._rollback import disarm, sweep
 
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ def _read_others() -> dict[str, str] | None:
     from . import _others
 
     return _others.read()
+
+
+def _not_ended(tracked: object) -> int:
+    """Forwarded connections whose ends were out of reach, of what `_tracked.end` has told."""
+    count = tracked.get("not_ended") if isinstance(tracked, dict) else 0
+    return count if isinstance(count, int) else 0
 
 
 def _changes(others: object) -> list[str]:
@@ -113,9 +119,10 @@ class Isolation(Cut):
         live = self.before if self._just_read else engine.live()
         session = self.plan.session if self.plan is not None else None
         past = self._ways_past()  # not before the kills: it looks at every process
+        tracked = self._tracked_no_more()  # nor this one, which may take long where the table is full
         ruleset = bool(live) and live == self.after
         if self._loaded:  # the second run goes by what this one has found
-            self.state.update(listing=self.after, proved_by=self.proved_by, elsewhere=past)
+            self.state.update(listing=self.after, proved_by=self.proved_by, elsewhere=past, conntrack=tracked)
             self.work.update(isolation=self.state)
         return {
             "mode": self.plan.mode if self.plan is not None else "",
@@ -124,6 +131,8 @@ class Isolation(Cut):
             "ruleset_against": self.proved_by,
             "rollback": self.state.get("timer"),
             "layer2": {**engine.layer2.report(live, self.after), "elsewhere": past},
+            "conntrack": tracked,
+            "silent": silent_of(self.plan.as_dict()) if self.plan is not None else [],
             "flows_remaining": 0 if self.observes else len(self.remaining(sockets)),
             "probe": None if self.observes else probe(),
             "management": {
@@ -197,14 +206,31 @@ class Isolation(Cut):
         if self._resumed or self.state.get("plan") != self.plan.as_dict():  # taken back, or damaged; the rules are the plan's
             self.state["plan"] = self.plan.as_dict()
             self.work.update(isolation=self.state)
-        if not self.held and not (persist or watch):
-            return
-        if not self.held and not os.path.isdir(os.path.join(self.root, "run/systemd/system")):
-            self._why_not_held = NO_SYSTEMD
+        if not self._to_be_held(persist, watch):
             return
         self._alone()
         self._held_anew = self.holder.put(self._take_engine(), self.plan, persist, watch)
         self.changed = self.changed or self._held_anew
+
+    def _to_be_held(self, persist: bool, watch: bool) -> bool:
+        """Whether there is something to do for a unit, or one that is to go."""
+        if self.held or not (persist or watch):
+            return self.held
+        if not os.path.isdir(os.path.join(self.root, "run/systemd/system")):
+            self._why_not_held = NO_SYSTEMD
+            return False
+        return True
+
+    def foretell_hold(self, persist: bool, watch: bool) -> None:
+        """Check mode, for rules that stay as they are: sets `changed` where `hold` would do something."""
+        if self.plan is not None and self.state.get("confirmed") and self._to_be_held(persist, watch):
+            self.changed = self.holder.foretell(self._take_engine(), self.plan, persist, watch)
+
+    @property
+    def unit_change(self) -> dict[str, str] | None:
+        """What is or was to be done to the unit, for a diff: {"before", "after", "unit"}."""
+        change = self._holder.change if self._holder is not None else None
+        return {**change, "unit": self.holder.unit} if change is not None else None
 
     def drift(self) -> list[dict[str, str]]:
         """What others did to the rules since they were confirmed: put back by the unit, or found just now."""
@@ -228,7 +254,8 @@ class Isolation(Cut):
 
     def release(self, session: Session) -> dict[str, object]:
         """End forbidden sockets, then take our rules away and disarm: counts of `destroy`, and for the result "rules_were_gone",
-        "residual" (what our calls made in the kernel and nothing takes away) and "changed_by_others"."""
+        "residual" (what our calls made in the kernel and nothing takes away), "changed_by_others" and "may_go_on" (connections that the
+        host forwarded, whose ends are on other systems)."""
         engine = self._take_engine()
         self.look_for_release()
         tables = self.state.get("tables")
@@ -238,7 +265,7 @@ class Isolation(Cut):
                 sweep(self.work)
                 self.work.update(isolation=None)
             return {"destroyed": 0, "gone": 0, "remaining": [], "rules_were_gone": False, "left": "", "residual": engine.residual(tables),
-                    "changed_by_others": []}
+                    "changed_by_others": [], "may_go_on": 0}
         self._alone()
         changed_by_others = _changes(self.state.get("others"))
         plan = self.state.get("plan")
@@ -247,6 +274,7 @@ class Isolation(Cut):
         except (HostError, OptionError):  # whoever damaged it shall not keep the host isolated by that
             self.plan = Plan([], [], [], session)
         ended = self.destroy(self.flows(read_sockets(os.path.join(self.root, "proc"))))
+        forwarded = [self.state.get("conntrack"), self._tracked_no_more()]
         fell_back = self.holder.fell_back
         self.holder.remove()
         self._perform(self._way_back({}, tables))
@@ -259,4 +287,4 @@ class Isolation(Cut):
         self.work.update(isolation=None)
         left = self.holder.why if self.holder.why != NO_SYSTEMD else ""
         return {**ended, "rules_were_gone": not self.before, "left": left, "residual": [*engine.residual(tables), *residual],
-                "changed_by_others": changed_by_others}
+                "changed_by_others": changed_by_others, "may_go_on": sum(_not_ended(one) for one in forwarded)}

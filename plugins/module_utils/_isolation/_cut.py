@@ -12,16 +12,20 @@ import time
 from typing import TYPE_CHECKING
 
 from .._errors import HostError
+from .._host._files import read_proc
 from .._host._workdir import Workdir, siblings
 from . import _backends
 from ._commands import Trial, held_for
-from ._policy import OBSERVE, Plan
+from ._policy import OBSERVE, Plan, silent_of
 from ._rollback import MARKS, Rollback, disarm
 
 if TYPE_CHECKING:
     from ._holder import Holder
 
 FRAMES = "table netdev "  # where the rules for frames begin in a listing
+# How many connections this network tracks, there where that is loaded. A question by netlink would have the kernel load it, and
+# costs tens of milliseconds where the table is large and empty.
+_TRACKED = "proc/sys/net/netfilter/nf_conntrack_count"
 # Seconds for which a wider way in waits at least: the controller looks once more when the first interval is over.
 _SECOND_INTERVAL = 30
 
@@ -140,6 +144,8 @@ class Cut:
             # The last change was taken back, and what was in force before it is in force again.
             self.rolled_back_at = str(self.state["rolled_back_at"])
             self.state, self._resumed = previous, True
+        if not self.state.get("rolled_back_at"):  # who was a suspect's peer at the cut is known from there alone
+            self.plan.silence(silent_of(self.state.get("plan")))
         self._rules = engine.rules(self.plan, self.work.case)
         self._frames = engine.layer2.text(self.plan)
         if self.required:
@@ -223,6 +229,16 @@ class Cut:
         self.work.update(isolation=self.state, rolled_back_at=None, **more)
         self._rollback.start(confirm_within)
         self._old = old
+
+    def silence(self, addresses: list[str]) -> None:
+        """Before the cut: what is sent to these, with whom suspects talk, is dropped without a word, so that who tries again learns nothing."""
+        if self.plan is None or self.observes or not self.plan.silence(addresses):
+            return
+        self._rules = self._take_engine().rules(self.plan, self.work.case)
+        self._after = self._trial = None
+        self.state.update(plan=self.plan.as_dict(), rules=self._rules)
+        if self.state.get("wide"):
+            self.state["wide"] = self._wider()
 
     def prepare(self) -> None:
         """Start early what the cut will need; it changes nothing by itself."""
@@ -309,3 +325,16 @@ class Cut:
 
                 self._past = ways_past()
         return self._past
+
+    def _tracked_no_more(self) -> object:
+        """Delete what the kernel tracks of the connections that were cut; the second run knows from the first what came of it.
+
+        See `_tracked.end` for the answer; None where nothing is tracked.
+        """
+        if self._just_read:
+            return self.state.get("conntrack")
+        if self.plan is None or self.observes or read_proc(os.path.join(self.root, _TRACKED), 32).strip() in (b"", b"0"):
+            return None
+        from . import _tracked
+
+        return _tracked.end(self.plan, self.root)

@@ -28,7 +28,10 @@ _PATIENCE = 0.3  # seconds for nft to take the copy of the rules
 
 
 class Holder:
-    """The unit of one case. Without systemd there is none, and `why` says so."""
+    """The unit of one case. Without systemd there is none, and `why` says so.
+
+    change: the unit's text "before" and "after" what there is or was to do; None where that is nothing.
+    """
 
     def __init__(self, work: Workdir, root: str = "/") -> None:
         self.work = work
@@ -37,6 +40,8 @@ class Holder:
         self.folder = work.file(_FOLDER)
         self.systemctl = find("systemctl", root)
         self.why = ""
+        self.change: dict[str, str] | None = None
+        self._wanted: tuple[dict[str, str], str, bool] = {}, "", False  # files, the unit's text, whether it outlives a reboot
         if self.systemctl is None or not os.path.isdir(os.path.join(root, "run/systemd/system")):
             self.systemctl, self.why = None, NO_SYSTEMD
 
@@ -53,22 +58,38 @@ class Holder:
         """Whether the unit is on the host."""
         return any(os.path.lexists(path) for path in self._paths())
 
+    def foretell(self, engine: Engine, plan: Plan, persist: bool, watch: bool) -> bool:
+        """Whether there is anything for `put` to do; sets `change`. Writes nothing, so that check mode asks it too."""
+        self.change = None
+        if not (persist or watch):
+            if self.there or self._active():
+                self.change = {"before": self._text(), "after": ""}
+        elif self.systemctl is not None:
+            lasting = persist and not self.work.root.startswith("/run/")
+            if persist and not lasting:
+                self.why = "the work folder lies in memory, for there is no room on the disk"
+            files, text = self._files(engine, plan, lasting, watch)
+            self._wanted = files, text, lasting
+            same = self._holds(files, text, self._paths()[0 if lasting else 1])
+            running = same and self._active()
+            if not (same and running):
+                before = self._text()
+                note = "" if before != text else "# it does not run\n" if same else "# its rule files are others\n"
+                self.change = {"before": before + note, "after": text}
+        return self.change is not None
+
     def put(self, engine: Engine, plan: Plan, persist: bool, watch: bool) -> bool:
         """Hold the isolation from now on, over a reboot with `persist`, against others with `watch`; whether anything had to be done.
 
         What cannot be is said in `why`.
         """
+        due = self.foretell(engine, plan, persist, watch)
         if not (persist or watch):
             return self.remove()
-        if self.systemctl is None:
+        if self.systemctl is None or not due:
             return False
-        lasting = persist and not self.work.root.startswith("/run/")
-        if persist and not lasting:
-            self.why = "the work folder lies in memory, for there is no room on the disk"
-        files, text = self._files(engine, plan, lasting, watch)
+        files, text, lasting = self._wanted
         place, other = self._paths() if lasting else self._paths()[::-1]
-        if self._holds(files, text, place) and self._active():
-            return False
         try:
             self.stop()
             if self.fell_back:  # nft is there again, or another plan: what stood in for it would cut what is allowed now
@@ -229,6 +250,15 @@ class Holder:
         """Whether the unit had to take iptables because nft was not there any more."""
         return os.path.exists(os.path.join(self.folder, "fallback"))
 
+    def _text(self) -> str:
+        """What the unit says; "" where there is none."""
+        for path in self._paths():
+            try:
+                return read_regular(path, _LIMIT).decode("ascii", "replace")
+            except OSError:
+                continue
+        return ""
+
     def drift(self) -> list[dict[str, str]]:
         """What the unit has put back."""
         try:
@@ -238,13 +268,7 @@ class Holder:
 
     def report(self, asked: bool) -> dict[str, object]:
         """{"unit", "persist", "watch", "owner", "why"}; `asked`: it was put there just now, and nft may need a moment."""
-        text = ""
-        for path in self._paths():
-            try:
-                text = read_regular(path, _LIMIT).decode("ascii", "replace")
-            except OSError:
-                continue
-            break
+        text = self._text()
         running = bool(text) and self._active()
         if text and not running and not self.why:
             self.why = "{0} does not run".format(self.unit)

@@ -101,12 +101,13 @@ def chains(plan: Plan, case: str, family: int) -> dict[str, list[str]]:
                 **tree("FIREBREAK-OUTPUT", ["-o lo -j RETURN"], passing_out, seen["output"]), "FIREBREAK-LEAVING": []}
     # As in _nftables: what iptables-nft matches as a port of a later fragment is its data.
     fragments = ["-f -j DROP"] if family == 4 else []
+    silent = ["-d {0} -j DROP".format(network) for network in plan.silent if network.version == family]
     refusal = "icmp-admin-prohibited" if family == 4 else "icmp6-adm-prohibited"
     entering = {"FIREBREAK-INPUT": [mine, *knocks]} if plan.mode == EGRESS else tree("FIREBREAK-INPUT", [mine, *knocks], passing_in, ["-j DROP"])
     return {
         **entering, "FIREBREAK-FORWARD": ["-j DROP"],
         **tree("FIREBREAK-OUTPUT", [*guard, "-o lo -j RETURN", *fragments], passing_out, [
-            "-p tcp -j REJECT --reject-with tcp-reset", "-j REJECT --reject-with " + refusal]),
+            *silent, "-p tcp -j REJECT --reject-with tcp-reset", "-j REJECT --reject-with " + refusal]),
         **tree("FIREBREAK-LEAVING", ["-o lo -j RETURN", *fragments], passing_out, ["-j DROP"]),
     }
 

@@ -31,6 +31,7 @@ class Iptables:
         self.nft = nft
         self.layer2 = layer2
         self._named: dict[str, set[str]] = {}  # our chains that were seen or are to be, by program
+        self._known: dict[str, str] | None = None  # what was there when it was asked for first, before anything of ours was loaded
         self.legacy = "nft" not in os.path.basename(os.path.realpath(programs[0]))
 
     def _saves(self) -> dict[str, str]:
@@ -66,7 +67,9 @@ class Iptables:
 
     def rules(self, plan: Plan, case: str, fresh: bool = False) -> dict[str, str]:
         """What is loaded, by program; jumps already in place are kept, unless the rules are for a `fresh` host."""
-        saves = dict.fromkeys(self.programs, "") if fresh else self._saves()
+        if self._known is None and not fresh:
+            self._known = self._saves()
+        saves = dict.fromkeys(self.programs, "") if fresh or self._known is None else self._known
         rules = {program: _iptables.render(plan, case, self._family(program), saves[program]) for program in self.programs}
         for program, text in rules.items():
             self._name(program, text)

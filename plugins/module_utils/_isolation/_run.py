@@ -38,8 +38,9 @@ _COMMON = [
     "layer 2: ARP, and frames with an allowed address for another system on the same wire; network namespaces that only an open file or"
     " a mount elsewhere than in /run/netns holds",
     "containers and other network namespaces: what they send without being routed by this host (bridge ports, macvlan),"
-    " and their own open sockets, which are blocked but not ended",
+    " and their own open sockets, which are blocked, and ended only where this host tracks their connections",
     "flowtables that forward past the rules",
+    "connections that the host forwards for other systems: blocked, but their ends may take them up again after release",
     "root on the host who stops the unit that holds the rules, and network brought up in the initial RAM disk",
     "UDP and raw sockets without a fixed peer: what they send is rejected, but they stay open and could send again after release",
     "path MTU messages are taken from anybody; neighbour discovery and MLD reports go on with the link",
@@ -155,6 +156,8 @@ def predicted(
     """Check mode: the rules that would be loaded and the flows that they would cut."""
     flows = isolation.flows(sockets) if isolation.changed else []
     verdict, reasons = way_in(isolation.plan, params, isolation.changed)
+    if not isolation.changed:
+        hold(isolation, params, check_mode=True)
     result = _result(isolation, "would_be " + verdict, reasons, describe(flows, processes), diff, listing=isolation.after)
     mode = isolation.plan.mode if isolation.plan is not None else ""
     result["not_covered"] = not_covered(isolation.backend, {"mode": mode})
@@ -176,10 +179,11 @@ def arm(isolation: Isolation, params: Mapping[str, object], **more: object) -> N
     isolation.arm(int(str(params["confirm_within"])), lost, then, **more)
 
 
-def hold(isolation: Isolation, params: Mapping[str, object]) -> None:
+def hold(isolation: Isolation, params: Mapping[str, object], check_mode: bool = False) -> None:
     """Have a confirmed isolation held as the options say; where nothing is cut, there is nothing to hold."""
     cuts = not isolation.observes
-    isolation.hold(cuts and bool(params["persist"]), cuts and bool(params["watch"]))
+    act = isolation.foretell_hold if check_mode else isolation.hold
+    act(cuts and bool(params["persist"]), cuts and bool(params["watch"]))
 
 
 def finish(
@@ -326,6 +330,8 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
     told_of: dict[str, object] = {key: strings(ended[key]) for key in ("residual", "changed_by_others")}
     if told_of["changed_by_others"]:
         reasons.append("what others have in the firewall has changed since the isolation was confirmed; it stays as it is")
+    if ended["may_go_on"]:
+        reasons.append("{0} connections that the host forwarded for others were cut; their ends may take them up again".format(ended["may_go_on"]))
     reasons += beside
     return {**_result(isolation, verdict, reasons, [], diff), **told_of, "drift": drift}
 
@@ -352,7 +358,10 @@ def _result(
 
 
 def difference(isolation: Isolation, listing: str) -> dict[str, str]:
-    """Our part of the firewall before and after, for diff mode."""
+    """Our part of the firewall before and after, for diff mode; the unit that holds it, where nothing else is changed."""
+    unit = isolation.unit_change
+    if unit is not None and isolation.before == listing:
+        return {**{when: _lines(unit[when]) for when in ("before", "after")}, "before_header": unit["unit"], "after_header": unit["unit"]}
     header = "firewall rules of Firebreak ({0})".format(isolation.backend)
     return {
         "before": _lines(isolation.before), "after": _lines(listing),
