@@ -36,6 +36,7 @@ NETWORK: dict[str, dict[str, object]] = {
         ],
         "default": [],
     },
+    "interfaces_down": {"type": "bool", "default": False},
     "confirm_within": {"type": "int", "default": 60},
     "on_management_lost": {"type": "str", "choices": ["widen", "release"], "default": "widen"},
     "then": {"type": "str", "choices": ["release", "hold"], "default": "release"},

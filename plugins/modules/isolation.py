@@ -93,7 +93,7 @@ reasons:
   returned: always
   sample: []
 proof:
-  description: What the verdict rests on; empty in check mode and after a release.
+  description: What the verdict rests on; empty after a release, and in check mode but for C(interfaces), where it is asked for.
   type: dict
   returned: always
   contains:
@@ -142,6 +142,12 @@ proof:
       description: Whether nobody could confirm at first, and the way in was made wider, as O(on_management_lost) says.
       type: bool
       sample: false
+    interfaces:
+      description:
+        - With O(interfaces_down) - the interfaces that are C(down), those that should be and are C(up), which makes the verdict V(partial),
+          and those that were C(kept) up, each with why; else null. In check mode, what it would be.
+      type: dict
+      sample: {down: [eth1, eth2], up: [], kept: [{device: eth0, why: carries the management session}]}
     hold:
       description:
         - What holds the confirmed isolation - the systemd C(unit), or an empty string; whether it outlives a reboot (C(persist)) and

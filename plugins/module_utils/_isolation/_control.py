@@ -106,6 +106,11 @@ class Isolation(Cut):
         return [socket for socket in self.flows(read_sockets(os.path.join(self.root, "proc")) if sockets is None else sockets)
                 if (socket.protocol == "tcp" and socket.state in _MAY_DELIVER) or socket in cut]
 
+    def lower(self) -> None:
+        """Take interfaces down, and up, as was chosen: when what that destroys is safe, and never without a way back."""
+        if self.interfaces is not None and self._loaded:
+            self.interfaces.apply()
+
     def proof(self, sockets: list[Socket] | None = None) -> dict[str, object]:
         """What can be shown from inside, now; `sockets` as for `remaining`."""
         from ._probe import probe
@@ -134,9 +139,17 @@ class Isolation(Cut):
                 "source": session.source if session is not None else "none",
             },
             "widened": bool(self.state.get("widened_at")),
+            "interfaces": self._standing(),
             "hold": self.holder.report(self._held_anew) if self.held or self._holder is not None else {**_NOT_HELD, "why": self._why_not_held},
             "confirmed": True if self.state.get("confirmed") else None,
         }
+
+    def _standing(self) -> dict[str, object] | None:
+        if not self.state.get("interfaces"):
+            return None
+        from ._interfaces import standing
+
+        return standing(self.state["interfaces"])
 
     def confirm(self, session: Session) -> dict[str, object]:
         """The second run: {"confirmed": bool, "rolled_back": bool, "how": sentence}; disarms the rollback on success."""
@@ -204,6 +217,8 @@ class Isolation(Cut):
             self._why_not_held = NO_SYSTEMD
             return
         self._alone()
+        record = self.state.get("interfaces")
+        self.holder.down = record["names"] if isinstance(record, dict) else []
         self._held_anew = self.holder.put(self._take_engine(), self.plan, persist, watch)
         self.changed = self.changed or self._held_anew
 
@@ -215,6 +230,8 @@ class Isolation(Cut):
                           "what": "access sabotaged: connections of the responder arrived and nobody got in; the host stayed isolated"})
         if self.rolled_back_at:
             found.append({"at": self.rolled_back_at, "what": "the isolation before this one was taken back: nobody had confirmed it"})
+        if self.interfaces is not None and self.interfaces.again:
+            found.append({"at": "", "what": "{0} interfaces had been taken up again before this run".format(len(self.interfaces.again))})
         if self._mended:
             found.append({"at": "", "what": "the rules were not whole when the isolation was confirmed, and were loaded again"})
         if self._drifted:
@@ -238,8 +255,8 @@ class Isolation(Cut):
             if self.state:
                 sweep(self.work)
                 self.work.update(isolation=None)
-            return {"destroyed": 0, "gone": 0, "remaining": [], "rules_were_gone": False, "left": "", "residual": engine.residual(tables),
-                    "changed_by_others": []}
+            return {"destroyed": 0, "gone": 0, "remaining": [], "rules_were_gone": False, "left": [], "residual": engine.residual(tables),
+                    "changed_by_others": [], "gone_meanwhile": []}
         self._alone()
         changed_by_others = _changes(self.state.get("others"))
         plan = self.state.get("plan")
@@ -257,7 +274,14 @@ class Isolation(Cut):
             raise HostError("release: our rules could not be removed; the host is still isolated")
         if self.state.get("token") and not self.state.get("confirmed"):
             disarm(self.work, str(self.state["token"]), str(self.state.get("timer", "")), self.state.get("handle"), self.root)
+        record = self.state.get("interfaces")
+        left, meanwhile = [], []
+        if isinstance(record, dict):
+            from ._interfaces import give_back
+
+            left, meanwhile = give_back(record)
         sweep(self.work)
         self.work.update(isolation=None)
-        left = self.holder.why if self.holder.why != NO_SYSTEMD else ""
-        return {**ended, "rules_were_gone": not self.before, "left": left, "residual": engine.residual(tables), "changed_by_others": changed_by_others}
+        left += [self.holder.why] if self.holder.why not in ("", NO_SYSTEMD) else []
+        return {**ended, "rules_were_gone": not self.before, "left": left, "residual": engine.residual(tables), "changed_by_others": changed_by_others,
+                "gone_meanwhile": meanwhile}

@@ -20,6 +20,7 @@ from ._rollback import MARKS, Rollback, disarm
 
 if TYPE_CHECKING:
     from ._holder import Holder
+    from ._interfaces import Interfaces
 
 FRAMES = "table netdev "  # where the rules for frames begin in a listing
 # Seconds for which a wider way in waits at least: the controller looks once more when the first interval is over.
@@ -61,6 +62,7 @@ class Cut:
         self._just_read = False
         self._old: dict[str, object] = {}
         self._holder: Holder | None = None
+        self.interfaces: Interfaces | None = None
         self._past: object = None
         self._resumed = False
         self._drifted = False
@@ -152,6 +154,20 @@ class Cut:
             (was, frames_were), (now, frames_now) = ((text.partition(FRAMES)[0], FRAMES in text) for text in (left, self.before))
             self._drifted = now != was or frames_were and not frames_now
 
+    def choose_interfaces(self, wanted: bool) -> None:
+        """After `inspect`: which interfaces go down, or come up again since it is not `wanted` any more. Raises HostError."""
+        record = None if self.state.get("rolled_back_at") else self.state.get("interfaces")
+        if self.plan is None or not (wanted or record):
+            return
+        from ._interfaces import Interfaces  # few ask for it
+
+        self.interfaces = Interfaces(record, self.root)
+        if wanted:
+            self.interfaces.choose(self.plan, self.plan.session, self.state.get("plan") == self.plan.as_dict())
+        else:
+            self.interfaces.give_up()
+        self.changed = self.changed or self.interfaces.changes
+
     def _waits(self) -> bool:
         """Whether a confirmation of the isolation in force is still taken."""
         token = str(self.state.get("token", ""))
@@ -214,7 +230,8 @@ class Cut:
             "backend": engine.name, "plan": self.plan.as_dict(), "rules": self._rules, "tables": known,
             "session": dict(zip(session._fields, session)), "token": self._rollback.token, "confirmed": False,
             "armed_at": round(time.time(), 3), "confirm_within": confirm_within,
-            "frames": self._frames, "back": self._way_back(previous, known), "previous": previous or None,
+            "frames": self._frames, "back": [*self._way_back(previous, known), *self._interfaces_back(previous)], "previous": previous or None,
+            "interfaces": self.interfaces.record if self.interfaces is not None else None,
             "on_lost": on_lost, "then": then, "second_interval": max(confirm_within, _SECOND_INTERVAL),
             "knocks": engine.knocks(self.plan), "wide": self._wider() if on_lost == "widen" else None,
             "others": self.state.get("others") if self.before else None,
@@ -283,6 +300,13 @@ class Cut:
         engine, rules = self._take_engine(), previous.get("rules")
         again = self.holder.start_again() if previous and self.held else []
         return [*engine.back(rules if isinstance(rules, dict) else None, tables), *engine.layer2.back(str(previous.get("frames") or "")), *again]
+
+    def _interfaces_back(self, previous: dict[str, object]) -> list[dict[str, object]]:
+        if self.interfaces is None:
+            return []
+        from ._interfaces import back
+
+        return back(self.interfaces.record, previous.get("interfaces"))
 
     @staticmethod
     def _perform(steps: object) -> int:

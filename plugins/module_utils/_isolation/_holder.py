@@ -37,6 +37,7 @@ class Holder:
         self.folder = work.file(_FOLDER)
         self.systemctl = find("systemctl", root)
         self.why = ""
+        self.down: list[str] = []  # interfaces that the unit keeps down
         if self.systemctl is None or not os.path.isdir(os.path.join(root, "run/systemd/system")):
             self.systemctl, self.why = None, NO_SYSTEMD
 
@@ -116,6 +117,9 @@ class Holder:
         if layer2.nft is not None:
             files["held.rules"] = _hold.owned(_nftables.render(plan, case), "inet")
         loading, holding = _hold.scripts(case, self.folder, engine.programs, layer2.nft, by_nft, bool(frames), watch)
+        if self.down:
+            files["down"] = "".join(name + "\n" for name in self.down)
+            holding = _hold.keeping_down(holding, find("ip", self.root) or "ip")
         return files, _hold.unit(case, self.folder, loading, holding, lasting)
 
     def _holds(self, files: dict[str, str], text: str, place: str) -> bool:

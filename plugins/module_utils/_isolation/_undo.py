@@ -55,10 +55,66 @@ def empty(argv: list[str], chain: str) -> bool:
         line.startswith("-A ") or (line.startswith(":") and " ACCEPT " not in line) for line in lines)
 
 
+def _filled(message: dict[str, object]) -> bytes | None:
+    """What a message says today: None where its time has run out. Raises OSError where an interface of it is gone."""
+    import socket
+    import struct
+
+    body = bytearray.fromhex(str(message["body"]))
+    places, ages = message.get("at"), message.get("ages")
+    for offset, name in places if isinstance(places, list) else []:
+        struct.pack_into("=I", body, offset, socket.if_nametoindex(name))
+    left = 1
+    for offset in ages if isinstance(ages, list) else []:
+        left = max(0, struct.unpack_from("=I", body, offset)[0] - max(0, int(time.time()) - int(str(message["seconds"]))))
+        struct.pack_into("=I", body, offset, left)
+    return bytes(body) if left else None
+
+
+def replay(messages: object, patience: float = 4.0) -> tuple[int, list[str]]:
+    """Send the kernel messages of rtnetlink that give interfaces back what they had: (how many it refuses, interfaces that are gone).
+
+    Each is {"type", "flags": of the header; "body": hex; "at": [[offset, interface whose number belongs there], ...]; "ages": offsets
+    of lifetimes, the last one to the end, as they were at "seconds"; "of": interfaces}. What is there already is none that is refused.
+    Some are refused until others are in force, or until nobody has objected to an address: they are sent again, for `patience` seconds.
+    """
+    import errno
+    import socket
+    import struct
+
+    waiting = [message for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
+    if not waiting:
+        return 0, []
+    gone: set[str] = set()
+    end = time.monotonic() + patience
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as channel:
+        channel.settimeout(10)
+        while waiting:
+            refused = []
+            for message in waiting:
+                try:
+                    body = _filled(message)
+                except OSError:
+                    gone.update(str(name) for _offset, name in message["at"] if not os.path.exists("/sys/class/net/" + str(name)))
+                    continue
+                if body is None:
+                    continue
+                # NLM_F_REQUEST and NLM_F_ACK; the answer's number is that of an error, or 0
+                channel.send(struct.pack("=IHHII", 16 + len(body), message["type"], int(str(message["flags"])) | 5, 1, 0) + body)
+                if -struct.unpack_from("=i", channel.recv(65536), 16)[0] not in (0, errno.EEXIST):
+                    refused.append(message)
+            if not refused or time.monotonic() > end:
+                return len(refused), sorted(gone)
+            if len(refused) == len(waiting):
+                time.sleep(0.1)
+            waiting = refused
+    return 0, sorted(gone)
+
+
 def perform(steps: list[dict[str, object]]) -> int:
     """Run the commands of the way back; how many failed that should not have.
 
-    One that succeeds makes the next `spares` ones needless.
+    One that succeeds makes the next `spares` ones needless. A step may also hold messages for the kernel (`replay`).
     """
     import subprocess
 
@@ -69,6 +125,12 @@ def perform(steps: list[dict[str, object]]) -> int:
             continue
         check = step.get("if_empty")
         if isinstance(check, list) and not empty(check, str(step.get("chain", ""))):
+            continue
+        if "netlink" in step:
+            try:
+                failed += replay(step["netlink"])[0]
+            except (OSError, LookupError, TypeError, ValueError):
+                failed += 1
             continue
         argv = step["argv"]
         if not isinstance(argv, list):

@@ -346,6 +346,9 @@ class Inspected:
     def __init__(self, before: str) -> None:
         self.cuts_already = bool(before)
 
+    def choose_interfaces(self, wanted: bool) -> None:
+        assert wanted is False
+
 
 def test_a_host_that_is_isolated_already_is_told_and_not_refused(monkeypatch):
     risks = [Risk("network-root", True, "what", "instead")]
@@ -376,6 +379,9 @@ def test_a_containment_is_refused_before_its_evidence_is_a_file(monkeypatch):
 
         def inspect(self) -> None:
             order.append("inspected")
+
+        def choose_interfaces(self, wanted: bool) -> None:
+            order.append("interfaces chosen")
 
     class Bundle:
         def __init__(self, *_arguments: object) -> None:
