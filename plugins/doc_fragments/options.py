@@ -160,6 +160,19 @@ options:
       - Taken from the inventory variable C(firebreak_watch) where the task does not give it.
     type: bool
     default: true
+  ttl:
+    description:
+      - Seconds, from 60 to 2592000, after which a confirmed isolation ends by itself, over a reboot too; for isolations that are begun
+        on a suspicion and that perhaps nobody takes up. Without it, an isolation lasts until it is released.
+      - A systemd timer of the host starts what a release does, as far as the host can do it without the controller - forbidden TCP
+        connections are ended by C(ss) where the host has it and the policy has at most 200 entries, the unit that holds the rules and
+        the rules are removed, interfaces that were taken down come back, and the journal and the next result say so. Sockets of other
+        protocols are not ended, and what was stopped or changed of processes and cron tables stays so until it is released.
+      - A run with another number, or without one, replaces the deadline; the same number leaves it as it is. A new policy is confirmed
+        anew, and its time begins with that. RV(ignore:proof.ends_at) says when it is over.
+      - One script of Firebreak stays in the root-only work folder for it. Refused where the host is not run by systemd.
+      - Taken from the inventory variable C(firebreak_ttl) where the task does not give it.
+    type: int
 """
 
     PROCESSES = r"""

@@ -42,6 +42,7 @@ NETWORK: dict[str, dict[str, object]] = {
     "then": {"type": "str", "choices": ["release", "hold"], "default": "release"},
     "persist": {"type": "bool", "default": True},
     "watch": {"type": "bool", "default": True},
+    "ttl": {"type": "int"},
 }
 
 PROCESSES: dict[str, dict[str, object]] = {

@@ -148,6 +148,10 @@ proof:
           and those that were C(kept) up, each with why; else null. In check mode, what it would be.
       type: dict
       sample: {down: [eth1, eth2], up: [], kept: [{device: eth0, why: carries the management session}]}
+    ends_at:
+      description: UTC time at which the isolation ends by itself, as O(ttl) says; null where it does not.
+      type: str
+      sample: "2026-11-25T02:14:07Z"
     hold:
       description:
         - What holds the confirmed isolation - the systemd C(unit), or an empty string; whether it outlives a reboot (C(persist)) and

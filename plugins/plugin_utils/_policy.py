@@ -48,6 +48,7 @@ VARIABLES = (
     Variable("firebreak_then", "str", "then", choices=("release", "hold")),
     Variable("firebreak_persist", "bool", "persist"),
     Variable("firebreak_watch", "bool", "watch"),
+    Variable("firebreak_ttl", "int", "ttl", least=60),
     Variable("firebreak_spare", "strings", "spare"),
     Variable("firebreak_critical_services", "strings", "critical_services", words=True),
     Variable("firebreak_second_look", "int", "second_look"),

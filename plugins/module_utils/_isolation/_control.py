@@ -7,14 +7,16 @@
 from __future__ import annotations
 
 import os
+import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from .._errors import HostError, OptionError
 from .._host._sock_diag import destroy
 from .._host._sockets import own_addresses, read_sockets
+from .._text import printable
 from . import _backends
-from ._commands import HELD, INET, NO_SYSTEMD, shared, table_exists
+from ._commands import HELD, INET, NO_SYSTEMD, ends, shared, table_exists
 from ._cut import FRAMES, Cut
 from ._policy import Plan, from_dict
 from ._rollback import disarm, sweep
@@ -140,9 +142,18 @@ class Isolation(Cut):
             },
             "widened": bool(self.state.get("widened_at")),
             "interfaces": self._standing(),
+            "ends_at": self._ends_at(),
             "hold": self.holder.report(self._held_anew) if self.held or self._holder is not None else {**_NOT_HELD, "why": self._why_not_held},
             "confirmed": True if self.state.get("confirmed") else None,
         }
+
+    def _ends_at(self) -> str | None:
+        end = self.state.get("end")
+        if not isinstance(end, dict):
+            return None
+        from ._ttl import utc
+
+        return utc(float(end["at"]))
 
     def _standing(self) -> dict[str, object] | None:
         if not self.state.get("interfaces"):
@@ -222,6 +233,54 @@ class Isolation(Cut):
         self._held_anew = self.holder.put(self._take_engine(), self.plan, persist, watch)
         self.changed = self.changed or self._held_anew
 
+    def moves_deadline(self, ttl: object) -> bool:
+        """Whether a confirmed isolation would end at another time than it does now. Raises HostError where it cannot end by itself."""
+        if ttl is None:
+            return ends(self.work.case, self.root)
+        from ._ttl import LEAST, MOST, Deadline
+
+        if not (isinstance(ttl, int) and LEAST <= ttl <= MOST):
+            raise OptionError("ttl", ttl, "must be from {0} to {1} seconds".format(LEAST, MOST))
+        deadline = Deadline(self.work, self.root)
+        deadline.check()
+        return not deadline.stands(self.state.get("end"), ttl)
+
+    def foreseen(self, ttl: object) -> dict[str, object]:
+        """For check mode, beside the rules: "changed", and "proof" with the interfaces where they are asked for."""
+        found: dict[str, object] = {"changed": self.changed or self.moves_deadline(ttl)}
+        if self.interfaces is not None:
+            found["proof"] = {"interfaces": self.interfaces.predicted()}
+        return found
+
+    def ended(self) -> list[str]:
+        """A sentence where the isolation has ended by itself before it was released."""
+        at = str(self.state.get("ended_at") or "")
+        return ["the isolation had ended by itself at {0}: its time (ttl) was over".format(printable(at, 40))] if at else []
+
+    def end_after(self, ttl: object) -> None:
+        """Have a confirmed isolation end by itself so many seconds from now, or not at all; the same number leaves it as it is."""
+        if self.plan is None or not self.state.get("confirmed") or not self.moves_deadline(ttl):
+            return
+        from . import _ttl
+
+        self._alone()
+        deadline, end = _ttl.Deadline(self.work, self.root), None
+        if ttl:
+            old, holder = self.state.get("end"), self.holder
+            same = isinstance(old, dict) and old.get("ttl") == ttl  # somebody has removed the timer
+            at = float(old["at"]) if same and isinstance(old, dict) else time.time() + int(str(ttl))
+            own = sorted(own_addresses(os.path.join(self.root, "proc")))
+            end = {"ttl": ttl, "at": at, "token": os.urandom(4).hex(), "steps": _ttl.steps(
+                self._take_engine(), self.plan, own, holder.everything(), holder.unit, self.root), "last": deadline.last()}
+            self.state["end"] = end
+            self.work.update(isolation=self.state)
+            deadline.put(end)
+        else:
+            deadline.remove()
+            self.state["end"] = None
+            self.work.update(isolation=self.state)
+        self.changed = True
+
     def drift(self) -> list[dict[str, str]]:
         """What others did to the rules since they were confirmed: put back by the unit, or found just now."""
         found = self.holder.drift() if self.held else []
@@ -232,6 +291,8 @@ class Isolation(Cut):
             found.append({"at": self.rolled_back_at, "what": "the isolation before this one was taken back: nobody had confirmed it"})
         if self.interfaces is not None and self.interfaces.again:
             found.append({"at": "", "what": "{0} interfaces had been taken up again before this run".format(len(self.interfaces.again))})
+        if self.ended_at:
+            found.append({"at": self.ended_at, "what": "the isolation before this one ended by itself: its time (ttl) was over"})
         if self._mended:
             found.append({"at": "", "what": "the rules were not whole when the isolation was confirmed, and were loaded again"})
         if self._drifted:
@@ -242,7 +303,8 @@ class Isolation(Cut):
         """Read what a release would remove: sets before, changed."""
         self._take_engine()
         self._after = ""
-        self.changed = bool(self.before) or self.held or table_exists(INET, HELD) is True or (bool(self.state) and not self.state.get("rolled_back_at"))
+        self.changed = bool(self.before) or self.held or table_exists(INET, HELD) is True or (
+            bool(self.state) and not (self.state.get("rolled_back_at") or self.state.get("ended_at"))) or ends(self.work.case, self.root)
 
     def release(self, session: Session) -> dict[str, object]:
         """End forbidden sockets, then take our rules away and disarm: counts of `destroy`, and for the result "rules_were_gone",
@@ -274,8 +336,13 @@ class Isolation(Cut):
             raise HostError("release: our rules could not be removed; the host is still isolated")
         if self.state.get("token") and not self.state.get("confirmed"):
             disarm(self.work, str(self.state["token"]), str(self.state.get("timer", "")), self.state.get("handle"), self.root)
+        if ends(self.work.case, self.root):
+            from ._ttl import Deadline
+
+            Deadline(self.work, self.root).remove()
         record = self.state.get("interfaces")
-        left, meanwhile = [], []
+        left: list[str] = []
+        meanwhile: list[str] = []
         if isinstance(record, dict):
             from ._interfaces import give_back
 

@@ -67,6 +67,7 @@ class Cut:
         self._resumed = False
         self._drifted = False
         self.rolled_back_at = ""
+        self.ended_at = ""
 
     def _take_engine(self) -> _backends.Engine:
         """The backend; for an isolation in force the one that it was made with. Sets `before`."""
@@ -149,14 +150,14 @@ class Cut:
         # What is in force and can neither be taken for confirmed nor be confirmed any more is applied anew.
         self.changed = not self.before or self.before != self.after or not (self.state.get("confirmed") or self._waits())
         left = str(self.state.get("listing") or "")
-        if self.changed and self.state.get("confirmed") and self.state.get("plan") == self.plan.as_dict():
+        if self.changed and self.state.get("confirmed") and self.state.get("plan") == self.plan.as_dict() and not self.state.get("ended_at"):
             # More devices than there were are nobody's doing; rules for packets that differ are, and so are rules for frames that are gone.
             (was, frames_were), (now, frames_now) = ((text.partition(FRAMES)[0], FRAMES in text) for text in (left, self.before))
             self._drifted = now != was or frames_were and not frames_now
 
     def choose_interfaces(self, wanted: bool) -> None:
         """After `inspect`: which interfaces go down, or come up again since it is not `wanted` any more. Raises HostError."""
-        record = None if self.state.get("rolled_back_at") else self.state.get("interfaces")
+        record = None if self.state.get("rolled_back_at") or self.state.get("ended_at") else self.state.get("interfaces")
         if self.plan is None or not (wanted or record):
             return
         from ._interfaces import Interfaces  # few ask for it
@@ -223,6 +224,7 @@ class Cut:
         tables = self.state.get("tables") if self.before else None
         known = tables if isinstance(tables, dict) else engine.tables()
         self.rolled_back_at = self.rolled_back_at or str(self.state.get("rolled_back_at") or "")
+        self.ended_at = str(self.state.get("ended_at") or "")
         self._rollback = Rollback(self.work, self.root)
         old = self.state
         session = self.plan.session

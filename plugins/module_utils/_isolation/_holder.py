@@ -49,6 +49,10 @@ class Holder:
     def _link(self) -> str:
         return os.path.join(self.root, UNIT_PLACES[0], _hold.WANTED_BY + ".wants", self.unit)
 
+    def everything(self) -> list[str]:
+        """The paths of all that belongs to the unit, the folder of rule files last."""
+        return [*self._paths(), self._link, *(os.path.join(self.root, folder, self.unit + ".d") for folder in _DROP_INS), self.folder]
+
     @property
     def there(self) -> bool:
         """Whether the unit is on the host."""

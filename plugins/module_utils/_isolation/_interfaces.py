@@ -123,8 +123,8 @@ def kept(
             asked += 1
             if asked > _SAMPLES:
                 raise HostError("interfaces_down: the host has too many routes to tell which interfaces must stay up; nothing was changed")
-            for index in {*ways(address, ""), *(ways(address, own) if same else [])}:
-                why.setdefault(index, "leads to {0}".format(network))
+            for out in {*ways(address, ""), *(ways(address, own) if same else [])}:
+                why.setdefault(out, "leads to {0}".format(network))
     for index in list(why):
         for under in built_on(links, index):
             why.setdefault(under, "is under {0}".format(printable(str(links[index].get("name")), 64)) if index in links else "")

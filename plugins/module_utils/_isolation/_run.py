@@ -143,6 +143,7 @@ def preflight(
     if not (isolation.cuts_already or isolation.observes):
         refuse(risks, strings(params["accept_risks"]))
     isolation.choose_interfaces(bool(params.get("interfaces_down")) and not isolation.observes)
+    isolation.moves_deadline(params.get("ttl"))  # a host that cannot end it by itself is refused now
     return risks
 
 
@@ -160,8 +161,7 @@ def predicted(
     result = _result(isolation, "would_be " + verdict, reasons, describe(flows, processes), diff, listing=isolation.after)
     mode = isolation.plan.mode if isolation.plan is not None else ""
     result["not_covered"] = not_covered(isolation.backend, {"mode": mode})
-    if isolation.interfaces is not None:
-        result["proof"] = {"interfaces": isolation.interfaces.predicted()}
+    result.update(isolation.foreseen(params.get("ttl")))
     return {**_observed(isolation, result), **told(risks)}
 
 
@@ -184,6 +184,7 @@ def hold(isolation: Isolation, params: Mapping[str, object]) -> None:
     """Have a confirmed isolation held as the options say; where nothing is cut, there is nothing to hold."""
     cuts = not isolation.observes
     isolation.hold(cuts and bool(params["persist"]), cuts and bool(params["watch"]))
+    isolation.end_after(params.get("ttl"))
 
 
 def finish(
@@ -318,6 +319,7 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
     beside = [*([] if reasons or isolation.changed else unknown_here(work)), *evidence(work)]
     if check_mode:
         return _result(isolation, "would_be " + ("partial" if reasons else "released"), [*reasons, *beside], [], diff)
+    beside += isolation.ended()
     drift = isolation.drift()  # what the unit has written goes with it
     ended = isolation.release(session)
     remaining = ended["remaining"]

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """Deal with an isolation that nobody confirmed. Runs alone on the host, after the module is gone: `undo.py TOKEN`.
+As `end.py end TOKEN` it ends one that was confirmed, when its time is over (_ttl.py).
 
 It imports nothing of ours and uses no shell. Beside it lie state.json, which holds the commands, and the file `armed-TOKEN`.
 Who renames that file decides: the confirmation and the undo never both happen. In between it may be called `open-TOKEN`: the
@@ -288,6 +289,46 @@ class Undo:
         return "released"
 
 
+    def end(self, sleep: Callable[[float], None]) -> str:
+        """The time of a confirmed isolation is over: "ended", or "kept" where somebody has decided otherwise meanwhile."""
+        import fcntl
+
+        lock = os.open(os.path.dirname(self.folder), os.O_RDONLY)
+        try:
+            while True:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # a run that is at work is waited for
+                state = _load(self.path)
+                isolation = state.get("isolation")
+                isolation = before = isolation if isinstance(isolation, dict) else {}
+                previous = isolation.get("previous")
+                if isinstance(previous, dict):
+                    before = previous
+                if not self._is_mine(isolation) and not self._is_mine(before):
+                    return "kept"
+                if self._is_mine(isolation) or isolation.get("rolled_back_at"):
+                    break
+                # It is being replaced, and if nobody confirms that, it is in force again.
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                sleep(5)
+            mine = isolation if self._is_mine(isolation) else before
+            end = mine["end"]
+            end = end if isinstance(end, dict) else {}
+            failed = _twice(end.get("steps"))
+            record = mine.get("interfaces")
+            failed += perform([{"netlink": record.get("messages")}]) if isinstance(record, dict) else 0
+            _note(self.path, {"ended_at": _now(), "end_failed": failed, "end": None})
+            self.say("isolation ended by itself: its time (ttl) is over" + _failures(failed))
+            last = end.get("last")
+            perform(last if isinstance(last, list) else [])
+        finally:
+            os.close(lock)
+        return "ended"
+
+    def _is_mine(self, isolation: dict[str, object]) -> bool:
+        end = isolation.get("end")
+        return isinstance(end, dict) and end.get("token") == self.token
+
+
 def _failures(failed: int) -> str:
     return "; {0} commands failed".format(failed) if failed else ""
 
@@ -298,6 +339,9 @@ def _now() -> str:
 
 def main() -> None:
     """Deal with the isolation beside this file."""
+    if sys.argv[1] == "end":
+        Undo(os.path.dirname(os.path.abspath(__file__)), sys.argv[2]).end(time.sleep)
+        return
     Undo(os.path.dirname(os.path.abspath(__file__)), sys.argv[1]).go(time.sleep)
 
 
