@@ -110,8 +110,12 @@ class Isolation(Cut):
 
     def lower(self) -> None:
         """Take interfaces down, and up, as was chosen: when what that destroys is safe, and never without a way back."""
-        if self.interfaces is not None and self._loaded:
-            self.interfaces.apply()
+        if self.interfaces is None or not self._loaded or not self._waits():
+            return
+        self.interfaces.apply()
+        if not self._waits():  # it has fired meanwhile, and has found nothing that was down
+            previous = self.state.get("previous")
+            self._perform(self._interfaces_back(previous if isinstance(previous, dict) else {}))
 
     def proof(self, sockets: list[Socket] | None = None) -> dict[str, object]:
         """What can be shown from inside, now; `sockets` as for `remaining`."""
@@ -266,12 +270,12 @@ class Isolation(Cut):
         self._alone()
         deadline, end = _ttl.Deadline(self.work, self.root), None
         if ttl:
-            old, holder = self.state.get("end"), self.holder
+            old, tables, holder = self.state.get("end"), self.state.get("tables"), self.holder
             same = isinstance(old, dict) and old.get("ttl") == ttl  # somebody has removed the timer
             at = float(old["at"]) if same and isinstance(old, dict) else time.time() + int(str(ttl))
             own = sorted(own_addresses(os.path.join(self.root, "proc")))
             end = {"ttl": ttl, "at": at, "token": os.urandom(4).hex(), "steps": _ttl.steps(
-                self._take_engine(), self.plan, own, holder.everything(), holder.unit, self.root), "last": deadline.last()}
+                self._take_engine(), tables if isinstance(tables, dict) else {}, self.plan, own, holder.everything(), holder.unit, self.root), "last": deadline.last()}
             self.state["end"] = end
             self.work.update(isolation=self.state)
             deadline.put(end)

@@ -255,10 +255,7 @@ class Interfaces:
 
 def give_back(record: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Take up what was taken down, with all that it had: (what the kernel refuses, what there is no more), a sentence each."""
-    try:
-        refused, gone = _undo.replay(record.get("messages"))
-    except (OSError, LookupError, TypeError, ValueError):
-        return ["what was recorded of the interfaces is damaged, and they are not given back as they were"], []
+    refused, gone = _undo.replay(record.get("messages"))
     left = ["the kernel refused {0} of the addresses, routes and neighbours that interfaces were to have back".format(refused)] if refused else []
     return left, ["{0} of the interfaces that were taken down are gone from the host meanwhile".format(len(gone))] if gone else []
 

@@ -316,10 +316,9 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
     reasons = [] if isolation.changed else elsewhere(work)
     from .._remains import evidence
 
-    beside = [*([] if reasons or isolation.changed else unknown_here(work)), *evidence(work)]
+    beside = [*([] if reasons or isolation.changed else unknown_here(work)), *evidence(work), *isolation.ended()]
     if check_mode:
         return _result(isolation, "would_be " + ("partial" if reasons else "released"), [*reasons, *beside], [], diff)
-    beside += isolation.ended()
     drift = isolation.drift()  # what the unit has written goes with it
     ended = isolation.release(session)
     remaining = ended["remaining"]

@@ -74,9 +74,11 @@ def _net(network: Network) -> str:
     return "{0}/{1}".format(_shown(str(network.network_address)), network.prefixlen)
 
 
-def steps(engine: Engine, plan: Plan, own: list[str], paths: list[str], unit: str, root: str = "/") -> list[dict[str, object]]:
+def steps(
+    engine: Engine, tables: dict[str, list[str]], plan: Plan, own: list[str], paths: list[str], unit: str, root: str = "/",
+) -> list[dict[str, object]]:
     """What ends the isolation, for `_undo.perform`: first the sockets that would come back to life, then what holds the rules, then
-    the rules. `paths`: of the unit that holds them, with its links, its files last."""
+    the rules. `tables`: the shared ones that were there before us; `paths`: of the unit that holds them, with its links, its files last."""
     systemctl, ss, nft = find("systemctl", root) or "systemctl", find("ss", root), find("nft", root)
     meant = forbidden(plan, own)
     found: list[dict[str, object]] = []
@@ -93,7 +95,7 @@ def steps(engine: Engine, plan: Plan, own: list[str], paths: list[str], unit: st
     found += [*again, *calls, *again]
     if nft is not None:
         found += [{"argv": [nft, "delete", "table", family, HELD], "may_fail": True} for family in ("inet", "netdev")]
-    return [*found, *engine.back(None, {}), *engine.layer2.back("")]
+    return [*found, *engine.back(None, tables), *engine.layer2.back("")]
 
 
 class Deadline:

@@ -56,6 +56,16 @@ def empty(argv: list[str], chain: str) -> bool:
         line.startswith("-A ") or (line.startswith(":") and " ACCEPT " not in line) for line in lines)
 
 
+def _index(name: str) -> int:
+    """The number that an interface has now; 0 where it is gone."""
+    import socket
+
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0
+
+
 def _filled(message: dict[str, object]) -> bytes | None:
     """What a message says today: None where its time has run out. Raises OSError where an interface of it is gone."""
     import socket
@@ -87,6 +97,7 @@ def replay(messages: object, patience: float = 4.0) -> tuple[int, list[str]]:
     if not waiting:
         return 0, []
     gone: set[str] = set()
+    damaged = 0
     end = time.monotonic() + patience
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as channel:
         channel.settimeout(10)
@@ -95,21 +106,27 @@ def replay(messages: object, patience: float = 4.0) -> tuple[int, list[str]]:
             for message in waiting:
                 try:
                     body = _filled(message)
+                    # NLM_F_REQUEST and NLM_F_ACK
+                    head = struct.pack("=HHII", message["type"], int(str(message["flags"])) | 5, 1, 0)
+                except (struct.error, LookupError, TypeError, ValueError):  # somebody has damaged what was recorded
+                    damaged += 1
+                    continue
                 except OSError:
-                    gone.update(str(name) for _offset, name in message["at"] if not os.path.exists("/sys/class/net/" + str(name)))
+                    places = message["at"]
+                    gone.update(str(name) for _offset, name in (places if isinstance(places, list) else []) if not _index(str(name)))
                     continue
                 if body is None:
                     continue
-                # NLM_F_REQUEST and NLM_F_ACK; the answer's number is that of an error, or 0
-                channel.send(struct.pack("=IHHII", 16 + len(body), message["type"], int(str(message["flags"])) | 5, 1, 0) + body)
+                channel.send(struct.pack("=I", 16 + len(body)) + head + body)
+                # The answer's number is that of an error, or 0.
                 if -struct.unpack_from("=i", channel.recv(65536), 16)[0] not in (0, errno.EEXIST):
                     refused.append(message)
             if not refused or time.monotonic() > end:
-                return len(refused), sorted(gone)
+                return damaged + len(refused), sorted(gone)
             if len(refused) == len(waiting):
                 time.sleep(0.1)
             waiting = refused
-    return 0, sorted(gone)
+    return damaged, sorted(gone)
 
 
 def perform(steps: list[dict[str, object]]) -> int:
@@ -130,7 +147,7 @@ def perform(steps: list[dict[str, object]]) -> int:
         if "netlink" in step:
             try:
                 failed += replay(step["netlink"])[0]
-            except (OSError, LookupError, TypeError, ValueError):
+            except OSError:
                 failed += 1
             continue
         argv = step["argv"]

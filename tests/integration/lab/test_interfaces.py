@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import tarfile
 import time
 
 import pytest
@@ -14,6 +15,7 @@ from tests.lab import hosts, network
 from tests.lab.controller import adhoc
 from tests.lab.machine import run, space
 
+from . import matrix
 from .conftest import clean
 from .firewalls import difference, do, read
 
@@ -59,6 +61,18 @@ def plug(host: str) -> None:
 @pytest.fixture
 def wired(host):
     """A host with a second wire, and much on it."""
+    yield from wire(host)
+
+
+@pytest.fixture(params=sorted({host for host, _backend in matrix.one()}))
+def one(request, lab):
+    """The same on one of the hosts, another one each day."""
+    clean(request.param)
+    yield from wire(request.param)
+
+
+def wire(host: str):
+    """Give the host its wire, and take it away."""
     run(["ip", "-n", space("wire"), "link", "delete", "p-second"], check=False)
     plug(host)
     do(host, SET_UP)
@@ -124,8 +138,8 @@ def test_interfaces_go_down_and_come_back_exactly_as_they_were(wired):
     assert settled(host, before) == [] and up(host) == were_up and do(host, "ip nexthop show || true") == objects
 
 
-def test_the_host_brings_them_back_by_itself_and_what_leads_to_an_allowed_system_stays_up(wired):
-    host = wired
+def test_the_host_brings_them_back_by_itself_and_what_leads_to_an_allowed_system_stays_up(one):
+    host = one
     before, were_up = read(host), up(host)
     lost = adhoc(host, "isolation", "case=WIRES interfaces_down=true management=192.0.2.77 confirm_within=6 on_management_lost=release").of(host)
     assert (lost["verdict"], lost["rolled_back"]) == ("failed", True), lost
@@ -147,8 +161,8 @@ def test_the_host_brings_them_back_by_itself_and_what_leads_to_an_allowed_system
     assert settled(host, before) == []
 
 
-def test_without_the_program_that_keeps_them_down_the_host_is_refused(wired):
-    host = wired
+def test_without_the_program_that_keeps_them_down_the_host_is_refused(one):
+    host = one
     before = up(host)
     path = do(host, "readlink -f $(command -v ip)").strip()
     do(host, f"mv {path} {path}.away; for p in /sbin/ip /usr/sbin/ip /bin/ip; do [ ! -L $p ] || mv $p $p.away; done")
@@ -160,8 +174,21 @@ def test_without_the_program_that_keeps_them_down_the_host_is_refused(wired):
     assert up(host) == before and hosts.execute(host, ["ls", "/var/lib/firebreak"], check=False).returncode != 0
 
 
-def test_they_stay_down_over_a_reboot_and_come_back_after_it(wired):
-    host = wired
+def test_a_containment_takes_them_down_after_what_goes_with_them_is_safe(one):
+    host = one
+    before = read(host)
+    do(host, "ip neighbour replace 10.88.0.55 lladdr 02:66:00:00:00:55 dev host1 nud reachable")
+    result = adhoc(host, "contain", "case=WIRES interfaces_down=true second_look=0 steps=snapshot,isolation").of(host)
+    assert (result["verdict"], result["steps"]["isolation"]["proof"]["interfaces"]["down"]) == ("contained", TAKEN), result
+    with tarfile.open(result["evidence"]["path"]) as bundle:
+        taken = b"".join(bundle.extractfile(member).read() for member in bundle.getmembers() if member.isfile() and "network" in member.name)
+    assert b"10.88.0.55" in taken, "the neighbours of what goes down are in the evidence"
+    assert adhoc(host, "isolation", "case=WIRES state=released").of(host)["verdict"] == "released"
+    assert settled(host, before) == []
+
+
+def test_they_stay_down_over_a_reboot_and_come_back_after_it(one):
+    host = one
     assert isolate(host)["verdict"] == "contained"
     plugged = []
 

@@ -10,23 +10,35 @@ The hour is not waited for: the timer's service is started by hand.
 from __future__ import annotations
 
 import calendar
+import json
+import subprocess
+import sys
 import time
 
 import pytest
 
 from tests.lab import hosts, network
 from tests.lab.controller import adhoc
+from tests.lab.machine import inside
 
+from . import matrix
+from .conftest import clean
 from .firewalls import difference, do, read
 
-# Tries to get out all the time, as whatever was cut off does; whether it holds a connection that nothing allows.
-KNOCKS = f"""
+# A connection that the policy forbids, and how the host's own ss sees what is there of it and of the responder's.
+TALKER = f"""
 import socket, time
-while True:
-    try: s = socket.create_connection(("{network.C2}", 8443), 60)
-    except OSError: time.sleep(0.2)
-    else: time.sleep(60)
+s = socket.create_connection(("{network.C2}", 8443), 5)
+time.sleep(60)
 """
+CALLER = """
+import socket, sys, time
+s = socket.create_connection((sys.argv[1], 22), 5)
+print("ready", flush=True)
+time.sleep(60)
+"""
+TALKS = f"ss -H -t -n state established dst {network.C2} and dport = :8443"
+RESPONDER = f"ss -H -t -n state established dst {network.address('controller')} and sport = :22"
 LEFT = ("ls -d /etc/systemd/system/*firebreak* /etc/systemd/system/*/*firebreak* /run/systemd/system/*firebreak* /var/lib/systemd/timers/*firebreak* "
         "/var/lib/firebreak/*/hold /var/lib/firebreak/*/*.py; systemctl list-units --all --no-legend 'firebreak-*'; nft list tables | grep firebreak; "
         "iptables-save | grep FIREBREAK")
@@ -52,8 +64,16 @@ def left(host: str) -> str:
     return hosts.execute(host, ["sh", "-c", LEFT], check=False).stdout
 
 
-def test_a_deadline_is_put_moved_and_taken_away(cell):
-    host, backend = cell
+@pytest.fixture(params=matrix.one(), ids="-".join)
+def one(request, lab):
+    """(release, backend), the host clean before and after."""
+    clean(request.param[0])
+    yield request.param
+    clean(request.param[0])
+
+
+def test_a_deadline_is_put_moved_and_taken_away(one):
+    host, backend = one
     foreseen = isolate(host, backend, "ttl=3600", "--check")
     assert foreseen["verdict"] == "would_be contained" and left(host) == ""
     now = float(do(host, "date +%s"))
@@ -87,15 +107,28 @@ def test_when_the_time_is_over_the_host_is_as_it_was_and_the_next_run_says_so(ce
     before = read(host)
     result = isolate(host, backend, "ttl=3600")
     assert result["verdict"] == "contained" and not hosts.answers(host, network.C2, 8443, 0.5)
-    hosts.execute(host, ["systemd-run", "--quiet", "--unit=lab-knocks", "python3", "-c", KNOCKS])
-    try:
-        do(host, "systemctl start firebreak-end-OVER.service")
-    finally:
-        hosts.execute(host, ["systemctl", "stop", "lab-knocks"], check=False)
+    end = json.loads(do(host, "cat /var/lib/firebreak/OVER/state.json"))["isolation"]["end"]
+    do(host, "systemctl start firebreak-end-OVER.service")
     assert hosts.answers(host, network.C2, 8443, 2) and left(host) == ""
     residual = [name for name in difference(before, read(host)) if "legacy tables" not in name and "tables-legacy" not in name]
     assert residual == []
     assert "ended by itself" in do(host, "journalctl -q --no-pager -t incident_response")
+    # What ends sockets, tried where there is one: the forbidden one goes, and the responder's stays.
+    hosts.execute(host, ["systemd-run", "--quiet", "--collect", "--unit=lab-talker", "python3", "-c", TALKER])
+    caller = subprocess.Popen(inside("controller", [sys.executable, "-c", CALLER, network.address(host)]), stdout=subprocess.PIPE, text=True)
+    try:
+        assert caller.stdout.readline() == "ready\n"
+        until = time.monotonic() + 10
+        while not (do(host, TALKS) and do(host, RESPONDER)):
+            assert time.monotonic() < until, "nobody talks"
+            time.sleep(0.1)
+        hosts.execute(host, end["steps"][0]["argv"])
+        assert do(host, TALKS) == "" and do(host, RESPONDER) != ""
+    finally:
+        caller.kill()
+        caller.wait()
+        caller.stdout.close()
+        hosts.execute(host, ["systemctl", "stop", "lab-talker"], check=False)
     released = release(host)
     assert (released["verdict"], released["changed"]) == ("released", False), released
     assert "ended by itself" in " ".join(released["reasons"])
@@ -108,8 +141,8 @@ def test_when_the_time_is_over_the_host_is_as_it_was_and_the_next_run_says_so(ce
     assert release(host)["verdict"] == "released" and left(host) == ""
 
 
-def test_a_deadline_outlives_a_reboot_and_a_change_that_is_taken_back(cell):
-    host, backend = cell
+def test_a_deadline_outlives_a_reboot_and_a_change_that_is_taken_back(one):
+    host, backend = one
     first = isolate(host, backend, "ttl=3600 interfaces_down=true")
     bad = isolate(host, backend, "ttl=7200 management=192.0.2.77 confirm_within=5 on_management_lost=release")
     assert (bad["verdict"], bad["rolled_back"]) == ("failed", True)
