@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import struct
 import subprocess
 
@@ -15,7 +16,9 @@ import pytest
 from ansible_collections.firebreak.response.plugins.module_utils._errors import HostError
 from ansible_collections.firebreak.response.plugins.module_utils._host import _netback
 from ansible_collections.firebreak.response.plugins.module_utils._host._session import Session
+from ansible_collections.firebreak.response.plugins.module_utils._host._workdir import Workdir
 from ansible_collections.firebreak.response.plugins.module_utils._isolation import _hold, _interfaces, _undo
+from ansible_collections.firebreak.response.plugins.module_utils._isolation._control import Isolation
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._interfaces import Interfaces, back, built_on, carriers, kept, samples
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import make_plan
 
@@ -206,8 +209,46 @@ def test_the_way_back_leads_to_the_isolation_before_whichever_had_more_interface
 def test_an_interface_that_is_gone_is_told_and_damage_is_no_crash():
     assert _undo.replay([message("no-such-device")]) == (0, ["no-such-device"])
     assert _undo.replay(None) == _undo.replay(["x"]) == (0, [])
-    assert _undo.perform([{"netlink": [{"type": 1}]}]) == 1
+    good = message("lo")
+    for damaged in ({"type": 1}, {**good, "body": "xx"}, {**good, "body": "00"}, {**good, "type": "x"}, {**good, "type": 2**40}, {**good, "at": [5]}):
+        assert _undo.perform([{"netlink": [damaged]}]) == 1, damaged
     assert _interfaces.give_back({"messages": [{"body": "xx"}]})[0] and _interfaces.give_back({"messages": []}) == ([], [])
+
+
+class Asked:
+    """Interfaces that note what is asked of them."""
+
+    record = {"up": ["no-such-device"], "names": ["no-such-device"], "messages": [], "kept": []}
+
+    def __init__(self, then) -> None:
+        self.then = then
+        self.applied = 0
+
+    def apply(self) -> None:
+        self.applied += 1
+        self.then()
+
+
+def test_nothing_is_taken_down_once_the_way_back_has_fired(tmp_path, monkeypatch):
+    work = Workdir("X", str(tmp_path))
+    work.make()
+    isolation = Isolation(work, make_plan(SSH, [], [], [], "ssh"))
+    isolation.state = {"token": "t", "previous": None}
+    undone = []
+    monkeypatch.setattr(isolation, "_perform", undone.append)
+    for loaded, armed, applied in ((False, True, 0), (True, False, 0), (True, True, 1)):
+        isolation.interfaces = Asked(lambda: None)
+        isolation._loaded = loaded
+        if armed:
+            work.write("armed-t", b"")
+        isolation.lower()
+        assert (isolation.interfaces.applied, undone) == (applied, [])
+        if armed:
+            os.unlink(work.file("armed-t"))
+    work.write("armed-t", b"")
+    isolation.interfaces = Asked(lambda: os.rename(work.file("armed-t"), work.file("undone-t")))
+    isolation.lower()
+    assert undone == [[{"netlink": []}]], "what was taken down behind its back comes up again"
 
 
 def test_nothing_to_take_down_is_no_change_the_second_time():
