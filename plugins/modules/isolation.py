@@ -152,6 +152,10 @@ proof:
       description: UTC time at which the isolation ends by itself, as O(ttl) says; null where it does not.
       type: str
       sample: "2026-11-25T02:14:07Z"
+    no_end:
+      description: Why it does not, where O(ttl) asks for it and the timer could not be started; else an empty string.
+      type: str
+      sample: ""
     hold:
       description:
         - What holds the confirmed isolation - the systemd C(unit), or an empty string; whether it outlives a reboot (C(persist)) and

@@ -59,6 +59,7 @@ class Isolation(Cut):
         self.cut_flows: list[Socket] = []
         self._held_anew = False
         self._why_not_held = ""
+        self._why_no_end = ""
         self._mended = False
 
     def flows(self, sockets: list[Socket]) -> list[Socket]:
@@ -146,18 +147,20 @@ class Isolation(Cut):
             },
             "widened": bool(self.state.get("widened_at")),
             "interfaces": self._standing(),
-            "ends_at": self._ends_at(),
+            "ends_at": self._ends_at() if not self._why_no_end else None,
+            "no_end": self._why_no_end,
             "hold": self.holder.report(self._held_anew) if self.held or self._holder is not None else {**_NOT_HELD, "why": self._why_not_held},
             "confirmed": True if self.state.get("confirmed") else None,
         }
 
     def _ends_at(self) -> str | None:
         end = self.state.get("end")
-        if not isinstance(end, dict):
+        at = end.get("at") if isinstance(end, dict) else None
+        if not isinstance(at, (int, float)) or not 0 <= at < 2 ** 33:
             return None
         from ._ttl import utc
 
-        return utc(float(end["at"]))
+        return utc(at)
 
     def _standing(self) -> dict[str, object] | None:
         if not self.state.get("interfaces"):
@@ -233,7 +236,8 @@ class Isolation(Cut):
             return
         self._alone()
         record = self.state.get("interfaces")
-        self.holder.down = record["names"] if isinstance(record, dict) else []
+        names = record.get("names") if isinstance(record, dict) else None
+        self.holder.down = [str(name) for name in names] if isinstance(names, list) else []
         self._held_anew = self.holder.put(self._take_engine(), self.plan, persist, watch)
         self.changed = self.changed or self._held_anew
 
@@ -271,14 +275,18 @@ class Isolation(Cut):
         deadline, end = _ttl.Deadline(self.work, self.root), None
         if ttl:
             old, tables, holder = self.state.get("end"), self.state.get("tables"), self.holder
-            same = isinstance(old, dict) and old.get("ttl") == ttl  # somebody has removed the timer
-            at = float(old["at"]) if same and isinstance(old, dict) else time.time() + int(str(ttl))
+            now, limit = time.time(), int(str(ttl))
+            at = old.get("at") if isinstance(old, dict) and old.get("ttl") == ttl else None  # somebody has removed the timer
+            at = max(at, now + 10) if isinstance(at, (int, float)) and at <= now + limit else now + limit
             own = sorted(own_addresses(os.path.join(self.root, "proc")))
             end = {"ttl": ttl, "at": at, "token": os.urandom(4).hex(), "steps": _ttl.steps(
                 self._take_engine(), tables if isinstance(tables, dict) else {}, self.plan, own, holder.everything(), holder.unit, self.root), "last": deadline.last()}
             self.state["end"] = end
             self.work.update(isolation=self.state)
-            deadline.put(end)
+            try:
+                deadline.put(end)
+            except HostError as error:  # it is isolated all the same
+                self._why_no_end = str(error)
         else:
             deadline.remove()
             self.state["end"] = None

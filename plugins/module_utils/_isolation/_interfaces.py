@@ -137,9 +137,9 @@ def in_order(links: Mapping[object, Link], names: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: (len(built_on(links, by_name.get(name))), number(by_name.get(name))))
 
 
-def touching(messages: object, names: set[str]) -> list[dict[str, Any]]:
+def touching(messages: Sequence[dict[str, Any]], names: set[str]) -> list[dict[str, Any]]:
     """Those of the recorded messages that give something to one of the interfaces, and the rules, which belong to none."""
-    return [one for one in messages if isinstance(one, dict) and (not one.get("of") or set(one["of"]) & names)] if isinstance(messages, list) else []
+    return [one for one in messages if not one["of"] or set(texts(one["of"])) & names]
 
 
 def texts(value: object) -> list[str]:
@@ -147,14 +147,34 @@ def texts(value: object) -> list[str]:
     return [str(one) for one in value] if isinstance(value, list) else []
 
 
+def whole(record: object) -> dict[str, Any]:
+    """A record as the work folder has it, without what somebody may have made of it: {"names": of what shall be down, "up": of those
+    the ones that were up, "kept": [{"device", "why"}], "messages": as `_netback.gather` gives them}."""
+    data = record if isinstance(record, dict) else {}
+    stay, messages = data.get("kept"), data.get("messages")
+    return {
+        "names": texts(data.get("names")), "up": texts(data.get("up")),
+        "kept": [{"device": str(one.get("device")), "why": str(one.get("why"))} for one in stay if isinstance(one, dict)] if isinstance(stay, list) else [],
+        "messages": [one for one in messages if isinstance(one, dict) and _hex(one.get("body")) and isinstance(one.get("of"), list)]
+        if isinstance(messages, list) else [],
+    }
+
+
+def _hex(text: object) -> bool:
+    try:
+        return len(bytes.fromhex(str(text))) >= 8
+    except ValueError:
+        return False
+
+
 def back(now: object, then: object) -> list[dict[str, object]]:
     """Steps for `_undo.perform` from one record to another; a record is what `Interfaces.record` gives, or nothing."""
-    now, then = (one if isinstance(one, dict) else {} for one in (now, then))
-    down, before = texts(now.get("up")), texts(then.get("up"))
+    new, old = whole(now), whole(then)
+    down, before = new["up"], old["up"]
     up = set(down) - set(before)
     steps: list[dict[str, object]] = []
     if up:
-        steps.append({"netlink": touching(now.get("messages"), up)})
+        steps.append({"netlink": touching(new["messages"], up)})
     if set(before) - set(down):
         steps.append({"netlink": [_netback.switched(name, False) for name in before if name not in down]})
     return steps
@@ -165,7 +185,8 @@ class Interfaces:
     shall be up again; again: of those that somebody has taken up meanwhile."""
 
     def __init__(self, record: object, root: str = "/") -> None:
-        self.old: dict[str, Any] = record if isinstance(record, dict) else {}
+        self.old = whole(record)
+        self.there = isinstance(record, dict)
         self.record: dict[str, Any] | None = None
         self.root = root
         self.lower: list[str] = []
@@ -175,7 +196,7 @@ class Interfaces:
     @property
     def changes(self) -> bool:
         """Whether anything is to be done."""
-        return bool(self.lower or self.lift) or bool(self.old) != (self.record is not None)
+        return bool(self.lower or self.lift) or self.there != (self.record is not None)
 
     def choose(self, plan: Plan, session: Session, same_plan: bool) -> None:
         """Decide, and record what the kernel will forget. Nothing is changed. Raises HostError where it cannot be.
@@ -196,7 +217,7 @@ class Interfaces:
             for one in self._kept_before(plan, same_plan):
                 names.setdefault(one["device"], one["why"])
             others = {str(one.get("name")): one for one in found if not number(one.get("flags")) & _LOOPBACK and str(one.get("name")) not in names}
-            was = texts(self.old.get("up"))
+            was = self.old["up"]
             self.lower = in_order(links, [name for name, one in others.items() if number(one.get("flags")) & _UP])[::-1]
             self.again = [name for name in self.lower if name in was]
             self.lift = [name for name in was if name in names]
@@ -208,21 +229,18 @@ class Interfaces:
             raise HostError("interfaces_down: the host's interfaces and routes cannot be read ({0}); nothing was changed".format(
                 error.strerror)) from error
         self.record = {
-            "names": sorted((set(texts(self.old.get("names"))) | set(others)) - set(names)),
+            "names": sorted((set(self.old["names"]) | set(others)) - set(names)),
             "up": [name for name in was if name not in names] + list(fresh.values()),
             "kept": [{"device": name, "why": reason} for name, reason in sorted(names.items())],
-            "messages": [one for one in self._messages() if not set(one.get("of", [])) & set(self.lift)] + messages,
+            "messages": [one for one in self.old["messages"] if not set(texts(one["of"])) & set(self.lift)] + messages,
         }
-
-    def _messages(self) -> list[dict[str, Any]]:
-        return [one for one in self.old.get("messages", []) if isinstance(one, dict)]
 
     def _kept_before(self, plan: Plan, same_plan: bool) -> list[dict[str, str]]:
         """What stays up though no route says so any more: the routes of an interface that is down are in the record alone."""
         if same_plan:
-            return [one for one in self.old.get("kept", []) if isinstance(one, dict)]
+            return list(self.old["kept"])
         found = []
-        for message in self._messages():
+        for message in self.old["messages"]:
             read = _netback.read_route(message)
             where = destination(read) if read is not None else None
             for network in plan.peers():
@@ -232,9 +250,8 @@ class Interfaces:
 
     def predicted(self) -> dict[str, object]:
         """The same as `standing` as it would be, for check mode."""
-        after = self.record or {}
-        down = texts(after.get("names"))
-        return {"down": sorted(printable(name, 64) for name in down), "up": [], "kept": _shown(after.get("kept"))}
+        after = whole(self.record)
+        return {"down": sorted(printable(name, 64) for name in after["names"]), "up": [], "kept": _shown(after)}
 
     def difference(self) -> tuple[str, str]:
         """What changes, a line each: before and after."""
@@ -244,12 +261,12 @@ class Interfaces:
 
     def give_up(self) -> None:
         """Nothing shall be down any more."""
-        self.lift = texts(self.old.get("up"))
+        self.lift = list(self.old["up"])
 
     def apply(self) -> None:
         """Take down and up as decided; how it came out `standing` tells."""
         if self.lift:
-            _undo.replay(touching(self.old.get("messages"), set(self.lift)))
+            _undo.replay(touching(self.old["messages"], set(self.lift)))
         _undo.replay([_netback.switched(name, False) for name in self.lower], 1.0)
 
 
@@ -273,9 +290,8 @@ def standing(record: object) -> dict[str, object] | None:
                 (up if number(one.get("flags")) & _UP else down).append(printable(str(one.get("name")), 64))
     except OSError:
         up = sorted(printable(name, 64) for name in wanted)
-    return {"down": sorted(down), "up": sorted(up), "kept": _shown(record.get("kept"))}
+    return {"down": sorted(down), "up": sorted(up), "kept": _shown(whole(record))}
 
 
-def _shown(kept_up: object) -> list[dict[str, str]]:
-    return [{"device": printable(str(one.get("device")), 64), "why": printable(str(one.get("why")), 200)}
-            for one in kept_up if isinstance(one, dict)] if isinstance(kept_up, list) else []
+def _shown(record: Mapping[str, Any]) -> list[dict[str, str]]:
+    return [{"device": printable(one["device"], 64), "why": printable(one["why"], 200)} for one in record["kept"]]

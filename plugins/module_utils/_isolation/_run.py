@@ -253,6 +253,8 @@ def judge(proof: Mapping[str, object], rolled_back: bool) -> tuple[str, list[str
     interfaces = proof.get("interfaces")
     if isinstance(interfaces, dict) and interfaces["up"]:
         reasons.append("{0} interfaces are up that should be down; run again".format(len(interfaces["up"])))
+    if proof.get("no_end"):
+        reasons.append("the isolation does not end by itself as was asked for: {0}".format(proof["no_end"]))
     if proof["widened"]:
         reasons.append("management does not hold the address by which the controller reaches the host, so SSH was opened to that one too: "
                        "correct the list and run again")

@@ -143,7 +143,7 @@ class Deadline:
             for name, text in self._meant(end).items():
                 if read_regular(os.path.join(self._place(), name), _LIMIT) != text.encode("ascii"):
                     return False
-        except (OSError, LookupError, ValueError):
+        except (OSError, LookupError, TypeError, ValueError, OverflowError):
             return False
         return os.path.exists(self.work.file(SCRIPT)) and run([self.systemctl, "is-active", end_units(self.work.case)[1]])[0] == 0
 

@@ -193,6 +193,17 @@ def test_rules_are_recorded_that_speak_of_the_interface_or_its_tables():
     assert not _netback.rule(of(attribute(3, b"eth0\0")), {"eth1"}, {88})
 
 
+@pytest.mark.parametrize("record", [
+    None, "x", [], {}, {"names": 5, "up": "x", "kept": {}, "messages": "x"}, {"kept": ["x", {}], "messages": [5, {}, {"body": "zz", "of": []}, {"body": "00" * 9, "of": 5}]}])
+def test_a_record_that_somebody_has_damaged_is_read_as_far_as_it_goes(record):
+    found = _interfaces.whole(record)
+    assert (found["names"], found["up"], found["messages"]) == ([], [], [])
+    assert back(record, None) == back(None, record) == []
+    damaged = Interfaces(record)
+    damaged.give_up()
+    assert damaged.predicted()["down"] == [] and _interfaces.give_back(found) == ([], [])
+
+
 def message(name: str) -> dict[str, object]:
     return _netback.switched(name, True)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 
 import pytest
 
 from ansible_collections.firebreak.response.plugins.module_utils._errors import HostError, OptionError
 from ansible_collections.firebreak.response.plugins.module_utils._host._session import Session
 from ansible_collections.firebreak.response.plugins.module_utils._host._workdir import Workdir
-from ansible_collections.firebreak.response.plugins.module_utils._isolation import _commands, _rollback, _ttl, _undo
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _commands, _control, _rollback, _ttl, _undo
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._backends import Nftables
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._control import Isolation
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._layer2_backend import Layer2
@@ -122,6 +123,44 @@ def test_who_asks_for_no_end_pays_for_none(tmp_path):
     isolation.state = {"confirmed": True}
     isolation.end_after(None)
     assert isolation.changed is False and os.listdir(str(tmp_path)) == []
+
+
+def confirmed(tmp_path, monkeypatch, old: object) -> Isolation:
+    """An isolation in force whose work folder says this of its end; what would be done is only noted."""
+    work, dummy = deadline(tmp_path)
+    isolation = Isolation(work, PLAN, root=str(tmp_path))
+    isolation.state = {"confirmed": True, "end": old}
+    monkeypatch.setattr(isolation, "_take_engine", lambda: Nftables("/usr/sbin/nft", Layer2(None)))
+    monkeypatch.setattr(_control, "own_addresses", lambda _proc: [])
+    isolation.end_after(600)
+    return isolation
+
+
+def test_who_removes_the_timer_wins_no_time_and_whoever_damages_the_record_neither(tmp_path, monkeypatch):
+    now = time.time()
+    for number, (old, expected) in enumerate((
+            (None, 600), ({"ttl": 600, "at": now + 100, "token": "x"}, 100), ({"ttl": 600, "at": now - 5, "token": "x"}, 10),
+            ({"ttl": 700, "at": now + 100, "token": "x"}, 600), ({"ttl": 600, "at": now + 9e9, "token": "x"}, 600), ({"ttl": 600, "at": "x"}, 600),
+            ({"ttl": 600, "at": 1e300, "token": "x"}, 600), ("damaged", 600))):
+        isolation = confirmed(tmp_path / str(number), monkeypatch, old)
+        assert isolation.changed and abs(isolation.state["end"]["at"] - now - expected) < 30, old
+        assert isolation._ends_at() and isolation._why_no_end == ""
+
+
+@pytest.mark.parametrize("end", [None, "x", {}, {"at": "x"}, {"at": 1e300}, {"at": -1}])
+def test_a_damaged_end_is_none(tmp_path, end):
+    isolation = Isolation(Workdir("X", str(tmp_path)), PLAN, root=str(tmp_path))
+    isolation.state = {"confirmed": True, "end": end}
+    assert isolation._ends_at() is None
+
+
+def test_an_isolation_whose_timer_does_not_start_is_confirmed_all_the_same_and_says_so(tmp_path, monkeypatch):
+    def fails(_self, _end) -> None:
+        raise HostError("ttl: systemd does not start it")
+
+    monkeypatch.setattr(_ttl.Deadline, "put", fails)
+    isolation = confirmed(tmp_path, monkeypatch, None)
+    assert isolation._why_no_end == "ttl: systemd does not start it"
 
 
 def folder(tmp_path, isolation: dict[str, object]) -> str:
