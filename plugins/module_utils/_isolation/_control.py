@@ -279,8 +279,9 @@ class Isolation(Cut):
             at = old.get("at") if isinstance(old, dict) and old.get("ttl") == ttl else None  # somebody has removed the timer
             at = max(at, now + 10) if isinstance(at, (int, float)) and at <= now + limit else now + limit
             own = sorted(own_addresses(os.path.join(self.root, "proc")))
-            end = {"ttl": ttl, "at": at, "token": os.urandom(4).hex(), "steps": _ttl.steps(
-                self._take_engine(), tables if isinstance(tables, dict) else {}, self.plan, own, holder.everything(), holder.unit, self.root), "last": deadline.last()}
+            steps = _ttl.steps(
+                self._take_engine(), tables if isinstance(tables, dict) else {}, self.plan, own, holder.everything(), holder.unit, self.root)
+            end = {"ttl": ttl, "at": at, "token": os.urandom(4).hex(), "steps": steps, "last": deadline.last()}
             self.state["end"] = end
             self.work.update(isolation=self.state)
             try:

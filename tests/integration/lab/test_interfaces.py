@@ -89,11 +89,18 @@ def up(host: str) -> list[str]:
 
 
 def settled(host: str, before: dict[str, object]) -> list[str]:
-    """What is not as it was, once the kernel has looked whether anybody else has the addresses."""
+    """What is not as it was, once the kernel has looked whether anybody else has the addresses.
+
+    Which interface's fe80::/64 stands before another's is which one's link was heard of first, so these lines are sorted.
+    """
     end = time.monotonic() + 15
-    while (found := difference(before, read(host))) and time.monotonic() < end:
+    while (found := difference(_sorted(before), _sorted(read(host)))) and time.monotonic() < end:
         time.sleep(0.3)
     return found
+
+
+def _sorted(state: dict[str, object]) -> dict[str, object]:
+    return {**state, "routes -6": "\n".join(sorted(str(state["routes -6"]).replace("\n\t", " ").splitlines()))}
 
 
 def isolate(host: str, more: str = "", *words: str) -> dict:

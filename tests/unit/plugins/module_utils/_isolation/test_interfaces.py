@@ -60,8 +60,8 @@ ADDRESSES = [address("10.0.0.2", 2), address("10.1.0.2", 3), address("fe80::2", 
 def ways(table: dict[str, int]):
     """The longest of these prefixes decides."""
     def find(target: str, _source: str) -> list[int]:
-        found = [(ipaddress.ip_network(prefix).prefixlen, index) for prefix, index in table.items()
-                 if ipaddress.ip_network(prefix).version == ipaddress.ip_address(target).version and ipaddress.ip_address(target) in ipaddress.ip_network(prefix)]
+        networks = [(ipaddress.ip_network(prefix), index) for prefix, index in table.items()]
+        found = [(network.prefixlen, index) for network, index in networks if ipaddress.ip_address(target) in network]
         return [max(found)[1]] if found else []
     return find
 
@@ -194,7 +194,8 @@ def test_rules_are_recorded_that_speak_of_the_interface_or_its_tables():
 
 
 @pytest.mark.parametrize("record", [
-    None, "x", [], {}, {"names": 5, "up": "x", "kept": {}, "messages": "x"}, {"kept": ["x", {}], "messages": [5, {}, {"body": "zz", "of": []}, {"body": "00" * 9, "of": 5}]}])
+    None, "x", [], {}, {"names": 5, "up": "x", "kept": {}, "messages": "x"},
+    {"kept": ["x", {}], "messages": [5, {}, {"body": "zz", "of": []}, {"body": "00" * 9, "of": 5}]}])
 def test_a_record_that_somebody_has_damaged_is_read_as_far_as_it_goes(record):
     found = _interfaces.whole(record)
     assert (found["names"], found["up"], found["messages"]) == ([], [], [])

@@ -72,8 +72,8 @@ def test_without_ss_or_with_too_long_a_policy_only_the_rules_go(tmp_path):
 def deadline(tmp_path, systemd: bool = True):
     for folder in ("var/lib/firebreak", "etc/systemd/system", *(["run/systemd/system"] if systemd else [])):
         (tmp_path / folder).mkdir(parents=True)
-    program(tmp_path / "usr/bin", "systemctl", "cd '{0}'; echo \"$@\" >>calls\ncase $1 in restart) touch active;; stop) rm -f active;; is-active) test -e active;; esac\n"
-            .format(tmp_path))
+    program(tmp_path / "usr/bin", "systemctl",
+            "cd '{0}'; case $1 in restart) touch active;; stop) rm -f active;; is-active) test -e active;; esac\n".format(tmp_path))
     work = Workdir("INC-42", str(tmp_path / "var/lib/firebreak"))
     work.make()
     return work, _ttl.Deadline(work, str(tmp_path))
