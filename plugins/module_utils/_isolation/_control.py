@@ -178,6 +178,8 @@ class Isolation(Cut):
             return {"confirmed": False, "rolled_back": True, "how": "the rollback had fired before"}
         if self.state.get("confirmed"):
             return {"confirmed": True, "rolled_back": False, "how": "confirmed before"}
+        if os.path.exists(self.work.file("undone-" + str(self.state.get("token", "")))):  # it is at work, and has not noted it yet
+            return {"confirmed": False, "rolled_back": True, "how": "the rollback fired first"}
         first = self.state.get("session")
         first = first if isinstance(first, dict) else {}
         how = "over a fresh connection"

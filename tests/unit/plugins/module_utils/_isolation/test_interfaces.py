@@ -263,6 +263,20 @@ def test_nothing_is_taken_down_once_the_way_back_has_fired(tmp_path, monkeypatch
     assert undone == [[{"netlink": []}]], "what was taken down behind its back comes up again"
 
 
+def test_a_confirmation_that_meets_the_way_back_at_work_is_told_that_it_came_too_late(tmp_path, monkeypatch):
+    work = Workdir("X", str(tmp_path))
+    work.make()
+    isolation = Isolation(work, make_plan(SSH, [], [], [], "ssh"))
+    isolation.state = {"token": "t", "session": {}}
+    monkeypatch.setattr(isolation, "_take_engine", lambda: None)
+    monkeypatch.setattr(isolation, "_in_force", lambda: False)
+    monkeypatch.setattr(isolation, "_admits", lambda _session: False)
+    fresh = Session("10.0.0.9", 40001, "10.0.0.2", 22, "sshd-socket", [1])
+    assert isolation.confirm(fresh)["rolled_back"] is False
+    work.write("undone-t", b"")
+    assert isolation.confirm(fresh) == {"confirmed": False, "rolled_back": True, "how": "the rollback fired first"}
+
+
 def test_nothing_to_take_down_is_no_change_the_second_time():
     nothing = Interfaces({"names": [], "up": [], "messages": [], "kept": []})
     nothing.record = dict(nothing.old)
