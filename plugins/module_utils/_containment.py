@@ -128,6 +128,8 @@ class Containment:
             self._cut(self.isolation)
         self._end()
         self._safely("snapshot", self._rest)
+        if self.isolation is not None:
+            self._safely("isolation", self.isolation.lower)  # not before what the kernel forgets with it is safe
         self._safely("snapshot", self._close)
         self._safely("isolation", lambda: self.work.update(run=None))
         return self._result()

@@ -94,7 +94,7 @@ reasons:
   returned: always
   sample: []
 proof:
-  description: What the verdict rests on; empty in check mode and after a release.
+  description: What the verdict rests on; empty after a release, and in check mode but for C(interfaces), where it is asked for.
   type: dict
   returned: always
   contains:
@@ -160,6 +160,20 @@ proof:
       description: Whether nobody could confirm at first, and the way in was made wider, as O(on_management_lost) says.
       type: bool
       sample: false
+    interfaces:
+      description:
+        - With O(interfaces_down) - the interfaces that are C(down), those that should be and are C(up), which makes the verdict V(partial),
+          and those that were C(kept) up, each with why; else null. In check mode, what it would be.
+      type: dict
+      sample: {down: [eth1, eth2], up: [], kept: [{device: eth0, why: carries the management session}]}
+    ends_at:
+      description: UTC time at which the isolation ends by itself, as O(ttl) says; null where it does not.
+      type: str
+      sample: "2026-11-25T02:14:07Z"
+    no_end:
+      description: Why it does not, where O(ttl) asks for it and the timer could not be started; else an empty string.
+      type: str
+      sample: ""
     hold:
       description:
         - What holds the confirmed isolation - the systemd C(unit), or an empty string; whether it outlives a reboot (C(persist)) and

@@ -92,7 +92,7 @@ def attributes(data: bytes, at: int = 0) -> dict[int, bytes]:
 def parse(table: str, data: bytes) -> tuple[list[dict[str, object]], bool]:
     """The records of one answer, and whether the dump ends with it. Raises OSError where the kernel answers an error."""
     bodies, done = split(data)
-    return [record for record in (_record(table, body) for body in bodies) if record is not None], done
+    return [one for one in (record(table, body) for body in bodies) if one is not None], done
 
 
 def split(data: bytes) -> tuple[list[bytes], bool]:
@@ -114,12 +114,13 @@ def split(data: bytes) -> tuple[list[bytes], bool]:
     return bodies, False
 
 
-def _record(table: str, body: bytes) -> dict[str, object] | None:
+def record(table: str, body: bytes) -> dict[str, object] | None:
+    """One record, of what stands in a message; None where that is too short."""
     _request, fixed, names, attributes = TABLES[table]
     head = struct.Struct(fixed)
     if len(body) < head.size:
         return None
-    record: dict[str, object] = dict(zip(names, head.unpack_from(body)))
+    found: dict[str, object] = dict(zip(names, head.unpack_from(body)))
     offset = (head.size + 3) & ~3
     while offset + 4 <= len(body):
         size, number = _ATTRIBUTE.unpack_from(body, offset)
@@ -127,16 +128,16 @@ def _record(table: str, body: bytes) -> dict[str, object] | None:
             break
         known = attributes.get(number & 0x3FFF)
         if known is not None:
-            record[known[0]] = _value(known[1], body[offset + 4: offset + size])
+            found[known[0]] = _value(known[1], body[offset + 4: offset + size])
         offset += (size + 3) & ~3
-    return record
+    return found
 
 
 def dump(table: str, seconds: float = 2.0) -> list[dict[str, object]]:
     """All records of one of `TABLES`, every family, every routing table. Raises OSError, also where time runs out."""
     request, fixed = TABLES[table][:2]
     bodies = ask(socket.NETLINK_ROUTE, request, bytes(struct.calcsize(fixed)), seconds)
-    return [record for record in (_record(table, body) for body in bodies) if record is not None]
+    return [one for one in (record(table, body) for body in bodies) if one is not None]
 
 
 def ask(protocol: int, request: int, body: bytes, seconds: float = 2.0) -> list[bytes]:

@@ -48,6 +48,16 @@ def unit_name(case: str) -> str:
     return case.join(_UNIT)
 
 
+def end_units(case: str) -> tuple[str, str]:
+    """The service that ends the isolation of a case by itself, and its timer."""
+    return "firebreak-end-{0}.service".format(case), "firebreak-end-{0}.timer".format(case)
+
+
+def ends(case: str, root: str = "/") -> bool:
+    """Whether the isolation of a case has a timer that ends it."""
+    return any(os.path.lexists(os.path.join(root, folder, name)) for folder in UNIT_PLACES for name in end_units(case))
+
+
 def held_for(root: str = "/") -> list[str]:
     """The cases whose isolation a unit of ours holds on this host."""
     found: set[str] = set()

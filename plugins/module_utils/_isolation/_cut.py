@@ -21,6 +21,7 @@ from ._rollback import MARKS, Rollback, disarm
 
 if TYPE_CHECKING:
     from ._holder import Holder
+    from ._interfaces import Interfaces
 
 FRAMES = "table netdev "  # where the rules for frames begin in a listing
 # How many connections this network tracks, there where that is loaded. A question by netlink would have the kernel load it, and
@@ -65,10 +66,12 @@ class Cut:
         self._just_read = False
         self._old: dict[str, object] = {}
         self._holder: Holder | None = None
+        self.interfaces: Interfaces | None = None
         self._past: object = None
         self._resumed = False
         self._drifted = False
         self.rolled_back_at = ""
+        self.ended_at = ""
 
     def _take_engine(self) -> _backends.Engine:
         """The backend; for an isolation in force the one that it was made with. Sets `before`."""
@@ -153,10 +156,24 @@ class Cut:
         # What is in force and can neither be taken for confirmed nor be confirmed any more is applied anew.
         self.changed = not self.before or self.before != self.after or not (self.state.get("confirmed") or self._waits())
         left = str(self.state.get("listing") or "")
-        if self.changed and self.state.get("confirmed") and self.state.get("plan") == self.plan.as_dict():
+        if self.changed and self.state.get("confirmed") and self.state.get("plan") == self.plan.as_dict() and not self.state.get("ended_at"):
             # More devices than there were are nobody's doing; rules for packets that differ are, and so are rules for frames that are gone.
             (was, frames_were), (now, frames_now) = ((text.partition(FRAMES)[0], FRAMES in text) for text in (left, self.before))
             self._drifted = now != was or frames_were and not frames_now
+
+    def choose_interfaces(self, wanted: bool) -> None:
+        """After `inspect`: which interfaces go down, or come up again since it is not `wanted` any more. Raises HostError."""
+        record = None if self.state.get("rolled_back_at") or self.state.get("ended_at") else self.state.get("interfaces")
+        if self.plan is None or not (wanted or record):
+            return
+        from ._interfaces import Interfaces  # few ask for it
+
+        self.interfaces = Interfaces(record, self.root)
+        if wanted:
+            self.interfaces.choose(self.plan, self.plan.session, self.state.get("plan") == self.plan.as_dict())
+        else:
+            self.interfaces.give_up()
+        self.changed = self.changed or self.interfaces.changes
 
     def _waits(self) -> bool:
         """Whether a confirmation of the isolation in force is still taken."""
@@ -214,6 +231,7 @@ class Cut:
         tables = self.state.get("tables") if self.before else None
         known = tables if isinstance(tables, dict) else engine.tables()
         self.rolled_back_at = self.rolled_back_at or str(self.state.get("rolled_back_at") or "")
+        self.ended_at = str(self.state.get("ended_at") or "")
         self._rollback = Rollback(self.work, self.root)
         old, wide = self.state, self._wider() if on_lost == "widen" else None  # before the way back, which takes its chains away too
         session = self.plan.session
@@ -221,7 +239,8 @@ class Cut:
             "backend": engine.name, "plan": self.plan.as_dict(), "rules": self._rules, "tables": known,
             "session": dict(zip(session._fields, session)), "token": self._rollback.token, "confirmed": False,
             "armed_at": round(time.time(), 3), "confirm_within": confirm_within,
-            "frames": self._frames, "back": self._way_back(previous, known), "previous": previous or None,
+            "frames": self._frames, "back": [*self._way_back(previous, known), *self._interfaces_back(previous)], "previous": previous or None,
+            "interfaces": self.interfaces.record if self.interfaces is not None else None,
             "on_lost": on_lost, "then": then, "second_interval": max(confirm_within, _SECOND_INTERVAL),
             "knocks": engine.knocks(self.plan), "wide": wide,
             "others": self.state.get("others") if self.before else None,
@@ -300,6 +319,13 @@ class Cut:
         engine, rules = self._take_engine(), previous.get("rules")
         again = self.holder.start_again() if previous and self.held else []
         return [*engine.back(rules if isinstance(rules, dict) else None, tables), *engine.layer2.back(str(previous.get("frames") or "")), *again]
+
+    def _interfaces_back(self, previous: dict[str, object]) -> list[dict[str, object]]:
+        if self.interfaces is None:
+            return []
+        from ._interfaces import back
+
+        return back(self.interfaces.record, previous.get("interfaces"))
 
     @staticmethod
     def _perform(steps: object) -> int:

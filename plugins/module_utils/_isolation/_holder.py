@@ -42,6 +42,7 @@ class Holder:
         self.why = ""
         self.change: dict[str, str] | None = None
         self._wanted: tuple[dict[str, str], str, bool] = {}, "", False  # files, the unit's text, whether it outlives a reboot
+        self.down: list[str] = []  # interfaces that the unit keeps down
         if self.systemctl is None or not os.path.isdir(os.path.join(root, "run/systemd/system")):
             self.systemctl, self.why = None, NO_SYSTEMD
 
@@ -52,6 +53,10 @@ class Holder:
     @property
     def _link(self) -> str:
         return os.path.join(self.root, UNIT_PLACES[0], _hold.WANTED_BY + ".wants", self.unit)
+
+    def everything(self) -> list[str]:
+        """The paths of all that belongs to the unit, the folder of rule files last."""
+        return [*self._paths(), self._link, *(os.path.join(self.root, folder, self.unit + ".d") for folder in _DROP_INS), self.folder]
 
     @property
     def there(self) -> bool:
@@ -139,6 +144,9 @@ class Holder:
         if layer2.nft is not None:
             files["held.rules"] = _hold.owned(_nftables.render(plan, case), "inet")
         loading, holding = _hold.scripts(case, self.folder, engine.programs, layer2.nft, by_nft, bool(frames), watch)
+        if self.down:
+            files["down"] = "".join(name + "\n" for name in self.down)
+            holding = _hold.keeping_down(holding, find("ip", self.root) or "ip")
         return files, _hold.unit(case, self.folder, loading, holding, lasting)
 
     def _holds(self, files: dict[str, str], text: str, place: str) -> bool:

@@ -181,5 +181,5 @@ def sweep(work: Workdir) -> None:
     except FileNotFoundError:
         return
     for name in names:
-        if name == "undo.py" or name.startswith((*MARKS, "undone-", "confirmed-")):
+        if name in ("undo.py", "end.py") or name.startswith((*MARKS, "undone-", "confirmed-")):
             os.unlink(work.file(name))

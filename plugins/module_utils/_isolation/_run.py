@@ -125,6 +125,7 @@ def _isolate(
     flows = sorted({*isolation.flows(sockets), *isolation.flows(after)})
     described = describe(flows, processes)
     isolation.destroy(flows)
+    isolation.lower()
     what = "observed with {0}; {1} connections would be cut" if isolation.observes else "isolated with {0}; {1} connections cut"
     tell(work.case, what.format(isolation.backend, len(flows)) + "; not yet confirmed")
     return {**judged(isolation, described, diff, sockets=None if flows else after), **told(risks)}
@@ -142,6 +143,8 @@ def preflight(
     risks = look(session, processes, isolation.required)
     if not (isolation.cuts_already or isolation.observes):
         refuse(risks, strings(params["accept_risks"]))
+    isolation.choose_interfaces(bool(params.get("interfaces_down")) and not isolation.observes)
+    isolation.moves_deadline(params.get("ttl"))  # a host that cannot end it by itself is refused now
     return risks
 
 
@@ -161,6 +164,7 @@ def predicted(
     result = _result(isolation, "would_be " + verdict, reasons, describe(flows, processes), diff, listing=isolation.after)
     mode = isolation.plan.mode if isolation.plan is not None else ""
     result["not_covered"] = not_covered(isolation.backend, {"mode": mode})
+    result.update(isolation.foreseen(params.get("ttl")))
     return {**_observed(isolation, result), **told(risks)}
 
 
@@ -184,6 +188,8 @@ def hold(isolation: Isolation, params: Mapping[str, object], check_mode: bool = 
     cuts = not isolation.observes
     act = isolation.foretell_hold if check_mode else isolation.hold
     act(cuts and bool(params["persist"]), cuts and bool(params["watch"]))
+    if not check_mode:  # `foreseen` tells of it
+        isolation.end_after(params.get("ttl"))
 
 
 def finish(
@@ -249,6 +255,11 @@ def judge(proof: Mapping[str, object], rolled_back: bool) -> tuple[str, list[str
     if isinstance(frames, dict) and frames["elsewhere"]:
         reasons.append("{0} interfaces in other network namespaces, or AF_XDP sockets, can send past the rules; proof.layer2.elsewhere names"
                        " them".format(len(frames["elsewhere"])))
+    interfaces = proof.get("interfaces")
+    if isinstance(interfaces, dict) and interfaces["up"]:
+        reasons.append("{0} interfaces are up that should be down; run again".format(len(interfaces["up"])))
+    if proof.get("no_end"):
+        reasons.append("the isolation does not end by itself as was asked for: {0}".format(proof["no_end"]))
     if proof["widened"]:
         reasons.append("management does not hold the address by which the controller reaches the host, so SSH was opened to that one too: "
                        "correct the list and run again")
@@ -312,7 +323,7 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
     reasons = [] if isolation.changed else elsewhere(work)
     from .._remains import evidence
 
-    beside = [*([] if reasons or isolation.changed else unknown_here(work)), *evidence(work)]
+    beside = [*([] if reasons or isolation.changed else unknown_here(work)), *evidence(work), *isolation.ended()]
     if check_mode:
         return _result(isolation, "would_be " + ("partial" if reasons else "released"), [*reasons, *beside], [], diff)
     drift = isolation.drift()  # what the unit has written goes with it
@@ -320,8 +331,7 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
     remaining = ended["remaining"]
     if isinstance(remaining, list) and remaining:
         reasons.append("{0} forbidden connections could not be ended and may come back to life".format(len(remaining)))
-    if ended["left"]:
-        reasons.append(str(ended["left"]))
+    reasons += strings(ended["left"])
     if isolation.changed:
         tell(work.case, "isolation released")
     verdict = "partial" if reasons else "released"
@@ -332,7 +342,7 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
         reasons.append("what others have in the firewall has changed since the isolation was confirmed; it stays as it is")
     if ended["may_go_on"]:
         reasons.append("{0} connections that the host forwarded for others were cut; their ends may take them up again".format(ended["may_go_on"]))
-    reasons += beside
+    reasons += [*strings(ended["gone_meanwhile"]), *beside]
     return {**_result(isolation, verdict, reasons, [], diff), **told_of, "drift": drift}
 
 
@@ -363,8 +373,9 @@ def difference(isolation: Isolation, listing: str) -> dict[str, str]:
     if unit is not None and isolation.before == listing:
         return {**{when: _lines(unit[when]) for when in ("before", "after")}, "before_header": unit["unit"], "after_header": unit["unit"]}
     header = "firewall rules of Firebreak ({0})".format(isolation.backend)
+    before, after = isolation.interfaces.difference() if isolation.interfaces is not None else ("", "")
     return {
-        "before": _lines(isolation.before), "after": _lines(listing),
+        "before": _lines(isolation.before + before), "after": _lines(listing + after),
         "before_header": header, "after_header": header,
     }
 
@@ -391,6 +402,8 @@ def not_covered(backend: str, proof: Mapping[str, object]) -> list[str]:
             found.append("persist: the rules are gone after a reboot" + why)
         if not held["watch"]:
             found.append("watch: rules that root, another firewall's reload or 'nft flush ruleset' removes are not put back" + why)
+            if proof.get("interfaces"):
+                found.append("interfaces_down: nothing takes down again what others take up" + why)
         elif not held["owner"]:
             found.append("watch: rules that are removed are put back within {0} seconds, not at once: nft knows no tables with an owner".format(_WATCH))
     return found

@@ -22,15 +22,21 @@ def _base_tables(others: object) -> list[tuple[str, str, int, str]]:
             if "nftables {0} {1}".format(family, table) not in others]
 
 
-def take_away(others: object, root: str = "/") -> list[str]:
-    """Take the chains away, and base tables that nobody uses; the base tables that stay, which are empty and let everything pass."""
+def steps(others: object, root: str = "/") -> list[dict[str, object]]:
+    """Commands that take the chains away, and base tables that nobody uses; `others`: what others had at the confirmation."""
     programs = {name: find(name, root) for name, _family, _number in _FAMILIES}
     if programs["iptables"] is None:
         return []
     engine = Iptables([path for path in programs.values() if path is not None], find("nft", root), Layer2(None))
-    made = _base_tables(others)
+    made = {(program, table) for program, _family, _number, table in _base_tables(others)}
     known = {path: [part for table, chains in _iptables.BUILTINS for part in (table, *(table + "/" + chain for chain in chains))
-                    if (name, table) not in {(program, one) for program, _family, _number, one in made}]
+                    if (name, table) not in made]
              for name, path in programs.items() if path is not None}
-    _undo.perform(engine.back(None, known))
-    return ["nftables table {0} {1}".format(family, table) for _program, family, number, table in made if table_exists(number, table) is True]
+    return engine.back(None, known if isinstance(others, dict) else {})
+
+
+def take_away(others: object, root: str = "/") -> list[str]:
+    """Do so; the base tables that stay, which are empty and let everything pass."""
+    _undo.perform(steps(others, root))
+    return ["nftables table {0} {1}".format(family, table) for _program, family, number, table in _base_tables(others)
+            if table_exists(number, table) is True]
