@@ -75,9 +75,11 @@ options:
     default: auto
   layer2:
     description:
-      - Whether frames that never meet the IP layer, such as those of packet sockets, are held back too. V(auto) does it where
-        Linux (5.16 or later) and nft (1.0.1 or later) know the egress hook, and the result says how far; V(required) refuses
-        the host before anything is changed where not every interface can be covered.
+      - Whether frames that never meet the IP layer, such as those of packet sockets, are held back too. V(auto) does it by nft where
+        Linux (5.16 or later) and nft (1.0.1 or later) know the egress hook, else by programs that C(tc) holds at each interface
+        (qdisc C(clsact), preference 1, handle 0xf12eb), and the result says how far.
+      - What C(tc) holds back leaves a way open, packet sockets that go past the queue (QDISC_BYPASS). V(required) demands the egress
+        hook, and refuses the host before anything is changed where not every interface can be covered by it.
       - Taken from the inventory variable C(firebreak_layer2) where the task does not give it.
     type: str
     choices: [auto, required]

@@ -150,8 +150,8 @@ proof:
       sample: [10.0.0.0/24]
     layer2:
       description:
-        - How far frames are held back that never meet the IP layer - C(cover), V(egress-hook) or V(none) with C(why); the
-          C(devices) that are covered; those that are C(open), each with why; and the places of XDP and tc C(programs), which can send
+        - How far frames are held back that never meet the IP layer - C(cover), V(egress-hook), V(tc) (packet sockets that go past
+          the queue stay open) or V(none), and C(why) not by the egress hook; the C(devices) that are covered; those that are C(open), each with why; and the places of XDP and tc C(programs), which can send
           frames past the rules and make the verdict V(partial); as do interfaces C(elsewhere), in other network namespaces, and
           AF_XDP sockets.
       type: dict

@@ -60,7 +60,7 @@ class Nftables:
             # Nothing else is there: one call shows both tables, in whatever order.
             _status, text, _error = run([self.nft, "-n", "-s", "list", "ruleset"])
             return self.layer2.as_here("".join(sorted(text.replace("\ntable ", "\n\0table ").split("\0"))))
-        return self.live() if self._load(rules[self.nft], True) is None else None
+        return self.live() + self.layer2.instead(plan) if self._load(rules[self.nft], True) is None else None
 
     def prepare(self) -> None:
         """Start the program that `load` hands the rules to; without them it ends with us and has changed nothing."""
@@ -116,7 +116,7 @@ def choose(backend: str, root: str = "/") -> tuple[Engine, str]:
     """The backend and why it was taken. Raises HostError where the host has none that works."""
     nft, iptables = find("nft", root), find("iptables", root)
     nft_works = nft is not None and table_exists(INET) is not None
-    layer2 = Layer2(nft if nft_works else None)
+    layer2 = Layer2(nft if nft_works else None, root)
     if backend in ("auto", "nftables") and nft is not None and nft_works:
         return Nftables(nft, layer2), (
             "asked for" if backend == "nftables" else "nft is installed and the kernel has nf_tables")

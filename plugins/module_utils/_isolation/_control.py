@@ -228,7 +228,8 @@ class Isolation(Cut):
             return
         engine = self._take_engine()
         engine.load(self._rules)
-        engine.layer2.load(self._frames)
+        self._load_frames()
+        self.work.update(isolation=self.state)
         self._just_read = False
         self._mended = True
 

@@ -11,12 +11,12 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from .._errors import HostError
+from .._errors import HostError, OptionError
 from .._host._files import read_proc
 from .._host._workdir import Workdir, siblings
 from . import _backends
 from ._commands import Trial, held_for
-from ._policy import OBSERVE, Plan, silent_of
+from ._policy import OBSERVE, Plan, from_dict, silent_of
 from ._rollback import MARKS, Rollback, disarm
 
 if TYPE_CHECKING:
@@ -96,6 +96,8 @@ class Cut:
                 if there:
                     engine, reason, before = other, "the isolation in force uses it", theirs
         self._engine, self.before = engine, before
+        clsact = None if self.state.get("rolled_back_at") else self.state.get("clsact")
+        engine.layer2.had = [str(name) for name in clsact] if isinstance(clsact, list) else None
         self.backend, self.backend_reason = engine.name, reason
         # The rules say whose they are, and the unit that holds them does, even where the rules themselves were taken away.
         for holder in [engine.holder(before), *held_for(self.root)]:
@@ -159,7 +161,7 @@ class Cut:
         if self.changed and self.state.get("confirmed") and self.state.get("plan") == self.plan.as_dict() and not self.state.get("ended_at"):
             # More devices than there were are nobody's doing; rules for packets that differ are, and so are rules for frames that are gone.
             (was, frames_were), (now, frames_now) = ((text.partition(FRAMES)[0], FRAMES in text) for text in (left, self.before))
-            self._drifted = now != was or frames_were and not frames_now
+            self._drifted = now != was or frames_were and not frames_now or engine.layer2.lost(left, self.before)
 
     def choose_interfaces(self, wanted: bool) -> None:
         """After `inspect`: which interfaces go down, or come up again since it is not `wanted` any more. Raises HostError."""
@@ -239,11 +241,13 @@ class Cut:
             "backend": engine.name, "plan": self.plan.as_dict(), "rules": self._rules, "tables": known,
             "session": dict(zip(session._fields, session)), "token": self._rollback.token, "confirmed": False,
             "armed_at": round(time.time(), 3), "confirm_within": confirm_within,
-            "frames": self._frames, "back": [*self._way_back(previous, known), *self._interfaces_back(previous)], "previous": previous or None,
+            "frames": self._frames, "previous": previous or None,
+            "back": [*self._way_back(previous, known), *([] if self.required else engine.layer2.in_case()), *self._interfaces_back(previous)],
             "interfaces": self.interfaces.record if self.interfaces is not None else None,
             "on_lost": on_lost, "then": then, "second_interval": max(confirm_within, _SECOND_INTERVAL),
             "knocks": engine.knocks(self.plan), "wide": wide,
             "others": self.state.get("others") if self.before else None,
+            "clsact": engine.layer2.had if self.before else None,
         }
         self.work.update(isolation=self.state, rolled_back_at=None, **more)
         self._rollback.start(confirm_within)
@@ -307,18 +311,33 @@ class Cut:
         if self.proved_by != "private network":
             self._after = None
         if not self.required:
-            engine.layer2.load(self._frames)
+            self._load_frames()
         if self._trial is None and self._after is None:
             self._try_out()
         if self._old.get("token") and not self._old.get("confirmed"):
             disarm(self.work, str(self._old["token"]), str(self._old.get("timer", "")), self._old.get("handle"), self.root)
         self.work.update(isolation=self.state)
 
+    def _load_frames(self) -> None:
+        """Hold frames back by nft, or else by tc; the way back, which was written for either, is from then on the one that is needed."""
+        layer2, previous, tables = self._take_engine().layer2, self.state.get("previous"), self.state.get("tables")
+        if not layer2.load(self._frames) and self.plan is not None and layer2.load_by_tc(self.plan):
+            self.state.update(clsact=layer2.had, wide=self._wider() if self.state.get("wide") else None)
+        self.state["back"] = self._way_back(previous if isinstance(previous, dict) else {}, tables if isinstance(tables, dict) else {})
+
     def _way_back(self, previous: dict[str, object], tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back the isolation that a state describes, or none."""
         engine, rules = self._take_engine(), previous.get("rules")
         again = self.holder.start_again() if previous and self.held else []
-        return [*engine.back(rules if isinstance(rules, dict) else None, tables), *engine.layer2.back(str(previous.get("frames") or "")), *again]
+        frames = engine.layer2.back(str(previous.get("frames") or ""), lambda: self._plan_of(previous))
+        return [*engine.back(rules if isinstance(rules, dict) else None, tables), *frames, *again]
+
+    def _plan_of(self, state: dict[str, object]) -> Plan | None:
+        plan = state.get("plan")
+        try:
+            return from_dict(plan, self.plan.session) if isinstance(plan, dict) and self.plan is not None else None
+        except (HostError, OptionError):
+            return None
 
     def _interfaces_back(self, previous: dict[str, object]) -> list[dict[str, object]]:
         if self.interfaces is None:
@@ -339,7 +358,7 @@ class Cut:
         if plan is None:
             return None
         rules, frames = engine.rules(plan, self.work.case, fresh=True), engine.layer2.text(plan)
-        return {"plan": plan.as_dict(), "rules": rules, "frames": frames, "steps": [*engine.back(rules, {}), *engine.layer2.back(frames)]}
+        return {"plan": plan.as_dict(), "rules": rules, "frames": frames, "steps": [*engine.back(rules, {}), *engine.layer2.back(frames, lambda: plan)]}
 
     def _ways_past(self) -> object:
         """What can send without meeting any rule of this network namespace; looked for once a run, and the second one knows it from the first."""

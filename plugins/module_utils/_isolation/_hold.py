@@ -81,11 +81,10 @@ list() {
   done
 }
 """
-_FRAMES = """\
+_LOOK = """\
 left=" $(cat left) " devices=''
-fill() { sed -e "s/\\"@ETHERNET@\\"/${e#, }/" -e "s/\\"@BARE@\\"/${b#, }/" $without "$1"; }
-frames() {
-  e='' b='' without='' many=0
+look() {
+  e='' b='' many=0
   found=$(for p in /sys/class/net/*; do read -r index <"$p/ifindex" && echo "$index ${p##*/}"; done | sort -n)
   set -f
   for d in $found; do
@@ -97,7 +96,14 @@ frames() {
     case $type in 1) many=$((many + 1)) e="$e, \\"$d\\"";; @TYPES@) many=$((many + 1)) b="$b, \\"$d\\"";; esac
   done
   set +f
-  if [ -z "$e$b" ]; then return; fi
+  [ -n "$e$b" ]
+}
+"""
+_FRAMES = """\
+fill() { sed -e "s/\\"@ETHERNET@\\"/${e#, }/" -e "s/\\"@BARE@\\"/${b#, }/" $without "$1"; }
+frames() {
+  if ! look; then return; fi
+  without=''
   if [ "$e/$b" = "$devices" ] && @NFT@ -n -s list table netdev @TABLE@ | cmp -s - frames.seen; then return; fi
   if [ -z "$e" ]; then without='-e /chain.*_ethernet/,/}$/d'; fi
   if [ -z "$b" ]; then without='-e /chain.*_bare/,/}$/d'; fi
@@ -160,18 +166,26 @@ lower() {
 
 def scripts(
     case: str, folder: str, programs: Sequence[str], nft: str | None, by_nft: bool, frames: bool, watch: bool,
+    tc: str | None = None,
 ) -> tuple[str, str]:
     """(what loads the rules once, what holds them from then on), for sh(1); `folder` holds the rule files.
 
-    `programs`: iptables and ip6tables by path, where they carry the isolation; `frames`: there are rules for frames.
+    `programs`: iptables and ip6tables by path, where they carry the isolation; `frames`: there are rules for frames, which are
+    programs that `tc` loads, where it is given.
     """
+    held_back = _FRAMES
+    words: dict[str, str] = {}
+    if tc is not None:
+        from . import _hold_tc
+
+        held_back, words = _hold_tc.FRAMES, _hold_tc.values(tc)
     values = {
         "CASE": case, "FOLDER": folder, "MOST": str(MOST), "LIMIT": str(_DRIFT_LIMIT), "TABLE": TABLE, "NFT": nft or "nft", "PROGRAMS": " ".join(programs),
         "SECONDS": str(SECONDS), "ETHERNET": ETHERNET, "BARE": BARE_DEVICES, "TYPES": " | ".join(map(str, BARE)),
         "FIRST": 'echo "include \\"$PWD/held.rules\\""' if nft is not None else ":", "FRAMES": "frames" if frames else ":",
-        "KEEPER": nft + " -i" if nft is not None else "cat",
+        "KEEPER": nft + " -i" if nft is not None else "cat", **words,
     }
-    head = _HEAD + (_NFT if by_nft else _IPTABLES) + (_FRAMES if frames else "")
+    head = _HEAD + (_NFT if by_nft else _IPTABLES) + (_LOOK + held_back if frames else "")
     loading, holding = head + _ONCE, head + _LOOP if watch else ""
     for word, meant in values.items():
         loading, holding = loading.replace("@{0}@".format(word), meant), holding.replace("@{0}@".format(word), meant)

@@ -140,10 +140,13 @@ class Holder:
             os.path.basename(program): text for program, text in engine.rules(plan, case, fresh=True).items()}
         minimal = {"nft": _nftables.render(least, case)}
         minimal.update({name: _iptables.render(least, case, family, "") for name, family in (("iptables", 4), ("ip6tables", 6))})
-        files = _hold.stored(rules, frames, list(layer2.devices.left), minimal)
+        files = _hold.stored(rules, frames, layer2.left, minimal)
+        by_tc = layer2.stored(plan) if not frames else {}
+        files.update(by_tc)
         if layer2.nft is not None:
             files["held.rules"] = _hold.owned(_nftables.render(plan, case), "inet")
-        loading, holding = _hold.scripts(case, self.folder, engine.programs, layer2.nft, by_nft, bool(frames), watch)
+        loading, holding = _hold.scripts(case, self.folder, engine.programs, layer2.nft, by_nft, bool(frames or by_tc), watch,
+                                         layer2.tc if by_tc else None)
         if self.down:
             files["down"] = "".join(name + "\n" for name in self.down)
             holding = _hold.keeping_down(holding, find("ip", self.root) or "ip")

@@ -99,7 +99,7 @@ class Iptables:
         frames = self.layer2.on_trial(plan)
         if frames and self.nft is not None and run([self.nft, "-f", "-"], frames)[0] == 0:
             return self._ours(self._saves()) + self.layer2.as_here(self.layer2.live())
-        return self._ours(self._saves())
+        return self._ours(self._saves()) + self.layer2.instead(plan)
 
     def prepare(self) -> None:
         """Nothing: iptables-restore holds the lock from its start, which would keep others from it."""

@@ -19,6 +19,8 @@ from ._nftables import NEIGHBOURS_IN, NEIGHBOURS_OUT, TOO_BIG, address_set
 from ._policy import EGRESS, OBSERVE
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ._policy import Plan
 
 FAMILY = "netdev"
@@ -32,6 +34,10 @@ MOST = 255  # measured; NFT_NETDEVHOOK_MAX of net/netfilter/nf_tables_api.c is t
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,14}")
 _HOOK = re.compile(r"(?<= hook )(egress|ingress) (?:device (?P<one>\S+)|devices = \{(?P<many>[^}]*)\})")
 _CHAIN = re.compile(r"^\tchain (\w+) \{\n\t\ttype filter hook (?:egress|ingress) devices = \{ ([^}]*) \}", re.MULTILINE)
+# Our filters of tc, where nft cannot do it: the first of all, and told from others' by this handle.
+PREFERENCE, HANDLE = 1, 0xF12EB
+DIRECTIONS = ("egress", "ingress")
+_BY_TC = re.compile(r"^\t(\S+) egress by tc: ", re.MULTILINE)
 # In a private network nothing else exists.
 TRIAL = "lo"
 
@@ -84,12 +90,15 @@ def sort(links: list[dict[str, object]]) -> Devices:
     return found
 
 
-def programs(links: list[dict[str, object]], qdiscs: list[dict[str, object]]) -> list[tuple[str, str]]:
-    """Interfaces with somebody's programs that can send frames past every rule of ours, and what it is."""
+def programs(links: list[dict[str, object]], qdiscs: list[dict[str, object]], strangers: Collection[str]) -> list[tuple[str, str]]:
+    """Interfaces with somebody's programs that can send frames past every rule of ours, and what it is.
+
+    strangers: those on which filters of others hang; a qdisc without any does nothing, and may be ours.
+    """
     names = {link.get("index"): str(link.get("name")) for link in links}
     found = [(str(link.get("name")), "XDP program") for link in links if link.get("xdp")]
     found += [(names[one.get("index")], "tc programs ({0})".format(one["kind"])) for one in qdiscs
-              if one.get("kind") in ("clsact", "ingress") and one.get("index") in names]
+              if one.get("kind") in ("clsact", "ingress") and names.get(one.get("index")) in strangers]
     return sorted(set(found))
 
 
@@ -155,3 +164,26 @@ def normal(listing: str, devices: Mapping[str, list[str]] | None = None) -> str:
 def bound(listing: str) -> list[str]:
     """The devices of which a normal listing holds back what leaves."""
     return sorted({name for chain, names in _CHAIN.findall(listing) if chain.startswith("egress_") for name in names.split(", ")})
+
+
+def bound_by_tc(listing: str) -> list[str]:
+    """The devices of which tc holds back what leaves, by the listing of `_tc_backend`."""
+    return sorted(set(_BY_TC.findall(listing)))
+
+
+def line(verb: str, device: str, direction: str, program: str = "") -> str:
+    """A line of tc(8)'s batch mode that is about our filter; `program`: as `_layer2_tc.written` gives it."""
+    more = " da bytecode '{0}'".format(program) if program else ""
+    return "filter {0} dev {1} {2} pref {3} protocol all handle {4:#x} bpf{5}\n".format(verb, device, direction, PREFERENCE, HANDLE, more)
+
+
+def commands(tc: str, lines: list[str]) -> dict[str, object]:
+    """A step of the way back: all the lines, one failing or not."""
+    return {"argv": [tc, "-force", "-batch", "-"], "stdin": "".join(lines), "may_fail": True}
+
+
+def taken_away(tc: str, devices: list[str], made: list[str]) -> list[dict[str, object]]:
+    """Steps of the way back: our filters of devices away, and the clsact where we made it, unless something else hangs on it."""
+    steps = [commands(tc, [line("delete", name, direction) for name in devices for direction in DIRECTIONS])] if devices else []
+    return steps + [{"argv": [tc, "qdisc", "del", "dev", name, "clsact"], "may_fail": True,
+                     "if_silent": [[tc, "filter", "show", "dev", name, direction] for direction in DIRECTIONS]} for name in made]

@@ -37,6 +37,7 @@ _COMMON = [
     "address rewriting by others' nftables chains at the same outermost priorities as ours, planted before",
     "layer 2: ARP, and frames with an allowed address for another system on the same wire; network namespaces that only an open file or"
     " a mount elsewhere than in /run/netns holds",
+    "layer 2: programs with packet sockets hear what comes in before any rule does, so that they can be given orders, though no answer leaves",
     "containers and other network namespaces: what they send without being routed by this host (bridge ports, macvlan),"
     " and their own open sockets, which are blocked, and ended only where this host tracks their connections",
     "flowtables that forward past the rules",
@@ -394,7 +395,9 @@ def not_covered(backend: str, proof: Mapping[str, object]) -> list[str]:
     frames, held = proof.get("layer2"), proof.get("hold")
     if isinstance(frames, dict) and frames["cover"] == "none":
         found = ["layer 2: frames that never meet the IP layer (packet sockets, odd ethertypes): {0}".format(frames["why"]), *found]
-    elif isinstance(frames, dict) and frames["open"]:
+    elif isinstance(frames, dict) and frames["cover"] == "tc":
+        found = ["layer 2: frames of packet sockets that go past the queue (QDISC_BYPASS), which tc does not see: {0}".format(frames["why"]), *found]
+    if isinstance(frames, dict) and frames["cover"] != "none" and frames["open"]:
         found = ["layer 2: frames of {0} interfaces, which proof.layer2.open names".format(len(frames["open"])), *found]
     if isinstance(held, dict) and proof.get("confirmed"):
         why = " ({0})".format(held["why"]) if held["why"] else ""

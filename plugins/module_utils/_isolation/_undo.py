@@ -129,6 +129,20 @@ def replay(messages: object, patience: float = 4.0) -> tuple[int, list[str]]:
     return damaged, sorted(gone)
 
 
+def silent(commands: list[list[str]]) -> bool:
+    """Whether commands succeed and say nothing."""
+    import subprocess
+
+    for argv in commands:
+        try:
+            done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_ENVIRONMENT, timeout=20, check=False)
+        except (OSError, subprocess.SubprocessError):
+            return False
+        if done.returncode != 0 or done.stdout.strip():
+            return False
+    return True
+
+
 def perform(steps: list[dict[str, object]]) -> int:
     """Run the commands of the way back; how many failed that should not have.
 
@@ -143,6 +157,9 @@ def perform(steps: list[dict[str, object]]) -> int:
             continue
         check = step.get("if_empty")
         if isinstance(check, list) and not empty(check, str(step.get("chain", ""))):
+            continue
+        quiet = step.get("if_silent")
+        if isinstance(quiet, list) and not silent(quiet):
             continue
         if "netlink" in step:
             try:

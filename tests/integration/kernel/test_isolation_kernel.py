@@ -333,6 +333,7 @@ def test_an_interface_that_comes_later_is_covered_by_the_next_run(net, backend):
 def test_a_program_at_an_interface_is_named(net):
     net.run(net.host, "ip", "link", "add", "pod0", "type", "veth", "peer", "name", "pod1")
     net.run(net.host, "tc", "qdisc", "add", "dev", "pod0", "clsact")
+    net.run(net.host, "tc", "filter", "add", "dev", "pod0", "ingress", "bpf", "da", "bytecode", "1,6 0 0 0,")
     (found,) = net.act("apply", backend="nftables", allow=[])["proof"]["layer2"]["programs"]
     assert (found["device"], found["what"]) == ("pod0", "tc programs (clsact)")
 

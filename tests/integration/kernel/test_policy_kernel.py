@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.firebreak.response.plugins.module_utils._isolation import _iptables, _iptables_tree, _layer2, _nftables
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _iptables, _iptables_tree, _layer2, _nftables, _tc_backend
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._commands import run
 from ansible_collections.firebreak.response.tests.integration.kernel import policies as made
 from ansible_collections.firebreak.response.tests.integration.kernel.policies import Packet, Policy
@@ -150,35 +150,53 @@ def test_no_rendering_cuts_the_management_path(wire, policy):
     assert not found, f"{policy}: {len(found)}, such as {found[:3]}"
 
 
+def frames_by_nft(policy: Policy) -> None:
+    accepted([NFT, "-f", "-"], _layer2.render(policy.plan(), DEVICES))
+
+
+def frames_by_tc(policy: Policy) -> None:
+    assert _tc_backend.ByTc(policy.plan(), DEVICES, {}, []).load() == 0
+
+
+FRAMES = {"nft": (frames_by_nft, lambda: accepted([NFT, "-f", "-"], _layer2.REMOVE)), "tc": (frames_by_tc, _tc_backend.clear_all)}
+
+
+def permits_frame(policy: Policy, packet: Packet, by: str) -> bool:
+    """The same for both, but that for tc nothing stands between IPv6 and ICMPv6."""
+    return made.permits_frame(policy, packet._replace(later=packet.later or by == "tc" and packet.header and packet.version == 6))
+
+
+@pytest.mark.parametrize("by", FRAMES)
 @settings(SETTINGS, max_examples=30)
 @given(policy=made.policies(), seed=st.integers(0, 2**32 - 1))
-def test_frames_pass_for_those_who_are_named_and_for_nobody_else(wire, policy, seed):
+def test_frames_pass_for_those_who_are_named_and_for_nobody_else(wire, by, policy, seed):
     chance = random.Random(seed)
+    load_frames, clear_frames = FRAMES[by]
     packets = [packet for packet in made.packets(policy, chance, PACKETS) if packet.way in ("in", "out")]
     entering = [packet for packet in packets if packet.way == "in"]
     entering = [packet for packet, passed in zip(entering, wire.call(lambda: wire.through(entering))) if passed]
-    leaving = [one for number, packet in enumerate(packets) if packet.way == "out" for one in sent(policy, packet, number, chance)]
+    leaving = [one for number, packet in enumerate(packets) if packet.way == "out" for one in sent(policy, packet, number, chance, by)]
     leaving += [one for number, network in enumerate(policy.known()) for one in disguised(network, number)]
 
     def measure() -> tuple[list[bool], list[bool], list[bool]]:
-        accepted([NFT, "-f", "-"], _layer2.render(policy.plan(), DEVICES))
+        load_frames(policy)
         try:
-            wanted = [made.permits_frame(policy, packet) for packet in entering]
+            wanted = [permits_frame(policy, packet, by) for packet in entering]
             return (wire.through(entering, wanted), wire.through(entering, wanted, ethernet=True),
                     wire.frames([one[1:] for one in leaving], [one[0] for one in leaving]))
         finally:
-            accepted([NFT, "-f", "-"], _layer2.REMOVE)
+            clear_frames()
 
     bare, framed, left = wire.call(measure)
     for packet, *passed in zip(entering, bare, framed):
-        assert passed == [made.permits_frame(policy, packet)] * 2, f"{policy}: {packet}"
+        assert passed == [permits_frame(policy, packet, by)] * 2, f"{policy}: {packet}"
     for (wanted, device, data, told), passed in zip(leaving, left):
         assert passed == wanted, f"{policy}: {'passes' if passed else 'cuts'} {device} {told:#06x} {data.hex()}"
 
 
-def sent(policy: Policy, packet: Packet, number: int, chance: random.Random) -> list[tuple[bool, str, bytes, int]]:
+def sent(policy: Policy, packet: Packet, number: int, chance: random.Random, by: str) -> list[tuple[bool, str, bytes, int]]:
     """(wanted, device, bytes, told type) for a packet that a packet socket sends by both devices, and with a type that is not its own."""
-    kind, wanted = TYPES[packet.version], made.permits_frame(policy, packet)
+    kind, wanted = TYPES[packet.version], permits_frame(policy, packet, by)
     odd = chance.choice((0x8100, 0x88B5, TYPES[10 - packet.version]))
     one = iter(build(packet, 8 * number + place) for place in range(8))  # no two are the same bytes
     return [(wanted, "tap0", frame(next(one), kind), kind), (wanted, "tun0", next(one), kind),

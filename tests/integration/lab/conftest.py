@@ -45,5 +45,6 @@ def clean(host: str) -> None:
         intruders.unplant(host, name)
     hosts.execute(host, [
         "sh", "-c", "systemctl stop 'firebreak-*' 2>/dev/null; nft flush ruleset; rm -rf /var/lib/firebreak; "
+        "tc qdisc delete dev host0 clsact 2>/dev/null; "
         "rm -rf /etc/systemd/system/firebreak-* /etc/systemd/system/*.wants/firebreak-* /run/systemd/system/firebreak-*; "
         "systemctl daemon-reload"], check=False)

@@ -17,7 +17,7 @@ from typing import Callable, NamedTuple
 
 import pytest
 from ansible_collections.firebreak.response.plugins.module_utils._host._session import Session
-from ansible_collections.firebreak.response.plugins.module_utils._isolation import _layer2
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _layer2, _layer2_tc
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import make_plan
 
 from tests.lab import hosts, network
@@ -44,10 +44,12 @@ flows += [opened(four, socket.SOCK_RAW, 47, (C4, 0), bytes(4)), opened(six, sock
 packet = struct.pack("!BBHHHBBH4s4s", 69, 0, 44, 1, 0, 64, 17, 0, socket.inet_aton(OWN), socket.inet_aton(C4))
 flows.append(opened(socket.AF_PACKET, socket.SOCK_RAW, 3, ("host0", 0x800), bytes.fromhex("ffffffffffff0266000001fe0800") + packet))
 if not pause: flows = flows[-1:]  # frames alone, as fast as it can
+refused = []
 def once(number):
     for way, head, to in flows:
         try: way.sendto(head + {MARK!r} + struct.pack("!q", number), to)
-        except OSError: pass
+        except OSError:
+            if way is flows[-1][0] and not refused: refused.append(number)
         number += number >= 0
     return number
 for wait in (1, 0.2):  # the router's place on the wire is found first
@@ -59,7 +61,7 @@ number = 0
 while not over.is_set():
     number = once(number)
     if pause: time.sleep(pause)
-print(number)
+print(number, *refused)
 """
 # Prints [number, nanoseconds] of each packet, as JSON, once its input ends.
 EAR = f"""
@@ -84,10 +86,11 @@ print(json.dumps(heard))
 
 
 class Heard(NamedTuple):
-    """What the wire carried: number -> nanoseconds; sent: how many numbers there were."""
+    """What the wire carried: number -> nanoseconds; sent: how many numbers there were; refused: the first frame that the kernel refused."""
 
     times: dict[int, int]
     sent: int
+    refused: int
 
     def of(self, *flows: str) -> list[int]:
         """The numbers heard of these flows."""
@@ -100,6 +103,15 @@ class Heard(NamedTuple):
         unbroken = sum(1 for one, two in zip(numbers, expected) if one == two)
         assert 1000 < unbroken < len(expected) - 100, f"{unbroken} of {len(expected)} packets of {flows} passed: no flood over the cut"
         return len(numbers) - unbroken
+
+    def late_frames(self) -> tuple[int, int]:
+        """How many frames were heard after the first that was refused, and how many neither heard nor refused: to make a clsact, the
+        kernel stops the device for a moment."""
+        numbers = self.of("frame")
+        sent = [number for number in range(self.sent) if FLOWS[number % len(FLOWS)] == "frame"]
+        expected = [number for number in sent if number < self.refused]
+        assert 1000 < len(expected) < len(sent) - 100, f"{len(expected)} of {len(sent)} frames were not refused: no flood over the cut"
+        return sum(number > self.refused for number in numbers), len(set(expected) - set(numbers))
 
     def end(self, *flows: str) -> float:
         """When the last packet of these flows was heard, in milliseconds."""
@@ -119,16 +131,25 @@ def flooded(host: str, work: Callable[[], object], pause: float = 0.0003) -> Hea
             work()
         finally:
             flood.stdin.close()
-            sent = int(flood.stdout.readline())
+            sent, *refused = map(int, flood.stdout.readline().split())
             subprocess.run(["sleep", "0.2"], check=True)
             ear.stdin.close()
             heard = json.loads(ear.stdout.readline())
-    return Heard(dict(heard), sent)
+    return Heard(dict(heard), sent, refused[0] if refused else sent)
 
 
-def replaced(host: str) -> int:
-    """How many frames pass while our table for them takes its own place a hundred times: it is a matter of microseconds."""
+def replaced(host: str, by_tc: bool) -> int:
+    """How many frames pass while what holds them back takes its own place a hundred times: it is a matter of microseconds."""
     plan = make_plan(Session("", 0, "", 0, "none", []), [], [network.address("controller")], [], "local")
+    if by_tc:
+        program = _layer2_tc.written(_layer2_tc.programs(plan)["egress_ethernet"])
+        lines = "qdisc replace dev host0 clsact\n" + _layer2.line("replace", "host0", "egress", program)
+        hosts.execute(host, ["tc", "-batch", "-"], text=lines)
+        again = "import subprocess, sys\nfor _time in range(100): subprocess.run(['tc', '-batch', '-'], input=sys.argv[1].encode(), check=True)"
+        try:
+            return len(flooded(host, lambda: hosts.execute(host, ["python3", "-c", again, lines]), 0).times)
+        finally:
+            hosts.execute(host, ["tc", "qdisc", "delete", "dev", "host0", "clsact"])
     table = _layer2.render(plan, _layer2.Devices(["host0"], [], {}))
     hosts.execute(host, ["nft", "-f", "-"], text=table)
     again = "import subprocess, sys\nfor _time in range(100): subprocess.run(['nft', '-f', '-'], input=sys.argv[1].encode(), check=True)"
@@ -172,10 +193,15 @@ def test_nothing_passes_once_the_first_packet_was_dropped(cell, cut):
     for row in rows:
         row["holds"] = row["got"] == 0 or row["expected"] == "reported"
     rows.append({"case": "between-the-families", "expected": f"at most {APART:.0f} ms", "got": f"{min(apart):.1f} ms", "holds": min(apart) <= APART})
-    if result["proof"]["layer2"]["cover"] == "egress-hook":
+    cover = result["proof"]["layer2"]["cover"]
+    if cover != "none":
         late, after = heard.late("frame"), heard.end("frame") - heard.end(*PACKETS)
-        rows.append({"case": "frames", "expected": 0, "got": f"{late}; they end {after:.0f} ms after the packets", "holds": late == 0})
-        count = replaced(host)
+        lost = ""
+        if cover == "tc":
+            late, count = heard.late_frames()
+            lost = f", {count} lost while the qdisc was made"
+        rows.append({"case": "frames", "expected": 0, "got": f"{late}; they end {after:.0f} ms after the packets{lost}", "holds": late == 0})
+        count = replaced(host, cover == "tc")
         rows.append({"case": "frames-while-the-table-is-replaced-100-times", "expected": 0, "got": count, "holds": count == 0})
     for row in rows:
         row.update(release=host, backend=backend)

@@ -47,10 +47,10 @@ def program(folder, name: str, text: str) -> str:
 
 
 @pytest.mark.parametrize("by_nft", [True, False])
-@pytest.mark.parametrize("frames", [True, False])
-def test_the_shell_understands_both_scripts(by_nft, frames, tmp_path):
-    for script in _hold.scripts("INC-42", str(tmp_path), ["/usr/sbin/iptables"], "/usr/sbin/nft", by_nft, frames, True):
-        assert "@" not in script.replace("@_.", "").replace("._@-", "")
+@pytest.mark.parametrize(("frames", "tc"), [(True, None), (False, None), (True, "/sbin/tc")])
+def test_the_shell_understands_both_scripts(by_nft, frames, tc, tmp_path):
+    for script in _hold.scripts("INC-42", str(tmp_path), ["/usr/sbin/iptables"], "/usr/sbin/nft", by_nft, frames, True, tc):
+        assert "@" not in script.replace("@_.", "").replace('"$@"', "").replace("._@-", "")
         assert not [line for line in script.splitlines() if line.startswith(("#", ";"))], "a unit would take it for a comment"
         subprocess.run(["sh", "-n", "-c", script], check=True, timeout=20)
 

@@ -43,7 +43,8 @@ def test_many_interfaces_made_later_push_none_of_the_old_ones_out_and_take_no_ti
 def test_programs_that_can_send_past_the_rules_are_found():
     links = [link(1, "lo", 772), link(2, "eth0", xdp=True), link(3, "eth1", xdp=False)]
     qdiscs = [{"index": 3, "kind": "clsact"}, {"index": 3, "kind": "fq_codel"}, {"index": 9, "kind": "clsact"}]
-    assert _layer2.programs(links, qdiscs) == [("eth0", "XDP program"), ("eth1", "tc programs (clsact)")]
+    assert _layer2.programs(links, qdiscs, {"eth1"}) == [("eth0", "XDP program"), ("eth1", "tc programs (clsact)")]
+    assert _layer2.programs(links, qdiscs, set()) == [("eth0", "XDP program")], "a qdisc does nothing by itself, and may be ours"
 
 
 def test_rules_for_frames_know_no_ports_and_end_with_a_drop():
@@ -73,6 +74,7 @@ def test_what_is_not_held_back_is_said():
     def frames(**values: object) -> dict[str, object]:
         return {"layer2": {"cover": "egress-hook", "why": "", "devices": ["eth0"], "open": [], "programs": [], "elsewhere": [], **values}}
 
-    assert not [line for line in _run.not_covered("nftables", frames()) if "packet sockets" in line]
+    assert not [line for line in _run.not_covered("nftables", frames()) if "never meet" in line or "QDISC_BYPASS" in line]
     assert "too old" in _run.not_covered("nftables", frames(cover="none", why="too old"))[0]
+    assert "QDISC_BYPASS" in _run.not_covered("nftables", frames(cover="tc", why="too old"))[0]
     assert "2 interfaces" in _run.not_covered("nftables", frames(open=[{"device": "a", "why": ""}, {"device": "b", "why": ""}]))[0]

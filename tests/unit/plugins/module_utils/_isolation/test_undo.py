@@ -135,3 +135,11 @@ def test_a_state_that_cannot_be_read_leaves_the_isolation_and_says_so(tmp_path, 
     (tmp_path / "state.json").write_text(text, encoding="ascii")
     assert _undo.Undo(path, "x").go(never) == "held"
     assert "cannot be read" in said[0]
+
+
+def test_a_step_is_left_out_where_something_else_would_go_with_it(tmp_path):
+    silent, says, fails = ["/bin/true"], ["/bin/echo", "filter"], ["/bin/false"]
+    for number, (asked, done) in enumerate((([silent, silent], True), ([silent, says], False), ([fails], False), ([["/no/such"]], False))):
+        path = tmp_path / "done{0}".format(number)
+        assert _undo.perform([{"argv": ["/usr/bin/touch", str(path)], "if_silent": asked}]) == 0
+        assert path.exists() is done
