@@ -86,7 +86,7 @@ def chains(plan: Plan, case: str, family: int) -> dict[str, list[str]]:
     """The rules of each of our chains, without the "-A CHAIN"."""
     rules_in, rules_out = _rules(plan, family)
     passing_in, passing_out = [[rule + " -j RETURN" for rule in rules] for rules in (rules_in, rules_out)]
-    peer = plan.session.peer_address
+    peer = plan.caller
     knocks = ["-s {0} -p tcp --dport {1} --tcp-flags SYN,ACK SYN".format(peer, port)
               for port in plan.ports if peer and (":" in peer) == (family == 6)]
     guard = ["-o lo -p tcp --dport {0} --tcp-flags SYN,ACK SYN -j REJECT --reject-with tcp-reset".format(port) for port in plan.guarded]
