@@ -73,7 +73,7 @@ def found(socket: Socket, data: bytes) -> bytes:
 def _end(channel: _socket.socket, socket: Socket, interface: int) -> int:
     """End the socket if it is the one that is bound to this interface: 0, or the errno."""
     asked = socket
-    if socket.protocol in ("udp", "udplite"):  # "src and dst are swapped for historical reasons" (net/ipv4/udp_diag.c), here and not for its end
+    if socket.protocol in ("udp", "udplite"):  # "src and dst are swapped for historical reasons" (net/ipv4/udp_diag.c); for the end not
         asked = socket._replace(local_address=socket.remote_address, local_port=socket.remote_port,
                                 remote_address=socket.local_address, remote_port=socket.local_port)
     channel.send(request(asked, interface, _SOCK_DIAG_BY_FAMILY))

@@ -36,8 +36,9 @@ _CASE = re.compile(r'--comment "?case ([A-Za-z0-9._-]{1,64})"?')
 _WOULD = "would be cut"
 _COUNTER = re.compile(r'^\[(\d+):\d+\] -A FIREBREAK-(\w+) .*--comment "{0}"'.format(_WOULD), re.MULTILINE)
 _ANSWER = " ! --tcp-flags SYN,ACK SYN"
-# How many packets the rule that counts the responder's connections has seen, in the output of iptables-save -c.
-COUNTED = r"^\[(\d+):\d+\] -A FIREBREAK-INPUT .*--tcp-flags SYN,ACK SYN$"
+# How many packets the rule that counts the responder's connections has seen, in the output of iptables-save -c; iptables 1.8.7 (Debian
+# 11) writes a blank where a rule has no target.
+COUNTED = r"^\[(\d+):\d+\] -A FIREBREAK-INPUT .*--tcp-flags SYN,ACK SYN ?$"
 
 
 def _rules(plan: Plan, family: int) -> tuple[list[str], list[str]]:

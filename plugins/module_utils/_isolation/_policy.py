@@ -143,7 +143,7 @@ class Plan:
 
     @property
     def caller(self) -> str:
-        """The live peer, where the management path lets him in; "" otherwise: that he knocks in vain then is the list's doing, nobody's sabotage."""
+        """The live peer, where the management path lets him in; else "": that he knocks in vain is the list's doing then, no sabotage."""
         peer = self.session.peer_address
         return peer if peer and any(ipaddress.ip_address(peer) in network for network in self.management) else ""
 

@@ -37,7 +37,7 @@ _COMMON = [
     "address rewriting by others' nftables chains at the same outermost priorities as ours, planted before",
     "layer 2: ARP, and frames with an allowed address for another system on the same wire; network namespaces that only an open file or"
     " a mount elsewhere than in /run/netns holds",
-    "layer 2: packet sockets for every type of frame see what comes in before any rule does, so that a program with one can still be given"
+    "layer 2: AF_PACKET sockets for every type of frame see what comes in before any rule does, so that a program with one can still be given"
     " orders, though no answer leaves",
     "containers and other network namespaces: what they send without being routed by this host (bridge ports, macvlan),"
     " and their own open sockets, which are blocked but not ended",

@@ -58,7 +58,7 @@ def ping(to, number, payload):
 
 
 def content(kind, name):
-    """An order as a frame's content: where the type is one of IP, a packet of the neighbour's to the host, of a protocol for experiments."""
+    """An order as a frame's content: where the type is one of IP, a packet of the neighbour's, of a protocol for experiments."""
     data = order(LIVE, name)
     if kind == "0800":
         own, to = (socket.inet_aton(one) for one in CONFIG["four"])

@@ -59,7 +59,8 @@ def udp(name, to, port=PORTS["far"], times=1, source=0, device="", group="", use
         else:
             s.bind(("", source or (PORTS["group"] if group and way == LIVE else own_port(way, name))))
         if group and way == LIVE and peer.startswith("ff"):
-            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, socket.inet_pton(socket.AF_INET6, group) + struct.pack("=I", scope[1]))
+            member = socket.inet_pton(socket.AF_INET6, group) + struct.pack("=I", scope[1])
+            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, member)
         elif group and way == LIVE and peer.startswith("239"):
             s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + socket.inet_aton(CONFIG["own"]))
         return s, lambda: s.sendto(tag(way, name) * times, (peer, port, *scope))
@@ -158,7 +159,8 @@ def channels():
         to, echo = "internet" + version, (1, b"\x08") if version == "4" else (58, b"\x80")
         made = {
             "tcp": tcp, "tcp-53": lambda name, to: tcp(name, to, 53), "udp": udp, "udp-53": lambda name, to: udp(name, to, 53),
-            "sctp": lambda name, to: raw(name, to, 132, struct.pack("!HHII", 9, 9, 0, 0)), "gre": lambda name, to: raw(name, to, 47, bytes(4)),
+            "sctp": lambda name, to: raw(name, to, 132, struct.pack("!HHII", 9, 9, 0, 0)),
+            "gre": lambda name, to: raw(name, to, 47, bytes(4)),
             "ip-in-ip": lambda name, to: raw(name, to, 4), "fragments": lambda name, to: udp(name, to, times=150),
             "icmp-with-payload": lambda name, to, echo=echo: raw(name, to, echo[0], echo[1] + bytes.fromhex("00000000010001")),
         }
@@ -172,7 +174,8 @@ def channels():
     }
     found.update({name: opener(name, to) for name, (opener, to) in single.items()})
     more = {
-        "multicast-ipv4": (udp, "group4", {"group": PEERS["group4"][LIVE]}), "multicast-ipv6": (udp, "group6", {"group": PEERS["group6"][LIVE]}),
+        "multicast-ipv4": (udp, "group4", {"group": PEERS["group4"][LIVE]}),
+        "multicast-ipv6": (udp, "group6", {"group": PEERS["group6"][LIVE]}),
         "broadcast": (udp, "everybody", {"group": "-"}), "broadcast-of-the-network": (udp, "network", {}),
         "source-port-22-first-packet": (raw, "internet4", {"protocol": 6, "head": segment(2)}),
         "source-port-22-answer": (raw, "internet4", {"protocol": 6, "head": segment(16)}),
@@ -183,8 +186,10 @@ def channels():
         "allowed-system-other-protocol": (raw, "monitoring", {"protocol": 47, "head": bytes(4), "new_protocol": 50}),
         "second-interface": (udp, "second", {"device": "eth9"}), "interface-added-later": (udp, "later", {"device": "eth8"}),
         "macvlan": (udp, "beside", {"device": "mv0"}),
-        "packet-socket-ipv4": (frame, "0800", {"packet": ipv4, "hears": 0x800}), "packet-socket-ipv6": (frame, "86dd", {"packet": ip6(c6), "hears": 0x86dd}),
-        "packet-socket-past-the-queue": (frame, "0800", {"packet": ipv4, "queue": False}), "odd-ethertype": (frame, "88b5", {"hears": 0x88b5}),
+        "packet-socket-ipv4": (frame, "0800", {"packet": ipv4, "hears": 0x800}),
+        "packet-socket-ipv6": (frame, "86dd", {"packet": ip6(c6), "hears": 0x86dd}),
+        "packet-socket-past-the-queue": (frame, "0800", {"packet": ipv4, "queue": False}),
+        "odd-ethertype": (frame, "88b5", {"hears": 0x88b5}),
         "vlan-tag": (frame, "810000070800", {"packet": ipv4}),
         # The kernel is told that this is IP, and the packet would go to an allowed system: the frame itself says otherwise.
         "ethertype-not-as-told": (frame, "88b5", {"packet": ip4(monitoring), "told": 0x800}),
@@ -214,7 +219,8 @@ table ip lab_pod {
 
 def run(line, check=True):
     for one in line.split(";"):
-        subprocess.run(one.split(), check=check, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=None if check else subprocess.DEVNULL)
+        subprocess.run(one.split(), check=check, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=None if check else subprocess.DEVNULL)
 
 
 def make():

@@ -4,8 +4,8 @@
 
 """The ear: runs at the other ends of a host's wires, and counts what comes out of the host, by channel and way.
 
-usage: at_wire.py CONFIG (JSON). On its input: "counts" for {"WAY NUMBER" or "else": packets}. Not counted are ARP, neighbour discovery, MLD and
-what goes to an allowed address, unless it is marked as a channel's or goes by one of its ports.
+usage: at_wire.py CONFIG (JSON). On its input: "counts" for {"WAY NUMBER" or "else": packets}. Not counted are ARP, neighbour discovery,
+MLD and what goes to an allowed address, unless it is marked as a channel's or goes by one of its ports.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from tests.lab import network
 
 LIVE, NEW, IN = "live", "new", "in"
 _ALL = (LIVE, NEW, IN)
-_FAMILIES = ("tcp", "tcp-53", "udp", "udp-53", "sctp", "gre", "ip-in-ip", "fragments", "icmp-with-payload")
-OUT = {f"{name}-ipv{version}": _ALL for name in _FAMILIES for version in (4, 6)} | {
+_BOTH = ("tcp", "tcp-53", "udp", "udp-53", "sctp", "gre", "ip-in-ip", "fragments", "icmp-with-payload")
+OUT = {f"{name}-ipv{version}": _ALL for name in _BOTH for version in (4, 6)} | {
     "neighbour-tcp": _ALL, "neighbour-udp": _ALL, "neighbour-ipv6": _ALL, "link-local-ipv6": _ALL,
     "multicast-ipv4": _ALL, "multicast-ipv6": _ALL, "broadcast": _ALL, "broadcast-of-the-network": (LIVE, NEW),
     "metadata-address": (NEW,), "metadata-address-udp": (LIVE, NEW),  # nobody answers there
@@ -59,13 +59,13 @@ def link_local(role: str) -> str:
 
 
 def _peers() -> dict[str, dict[str, str]]:
-    """To whom the channels lead: name -> way -> address. New ones lead elsewhere, where a live one would make them known to a firewall."""
+    """To whom the channels lead: name -> way -> address. New ones go elsewhere where a firewall would know them by the live one."""
     four, six, link = network.address("neighbour"), network.address6("neighbour"), link_local("neighbour")
     same = {"neighbour4": four, "neighbour6": six, "link": link, "metadata": "169.254.169.254", "monitoring": network.MONITORING,
             "group4": "239.1.1.1", "group6": "ff02::1:ff66:6666", "everybody": "255.255.255.255", "network": "10.66.0.255",
             "second": "10.67.0.1", "later": "10.69.0.255", "beside": "10.68.0.255"}
     return {**{name: {"L": to, "N": to} for name, to in same.items()},
-            "internet4": {"L": network.C2, "N": network.SCANNER}, "internet6": {"L": network.C2_6, "N": network.C2_6.replace("::66", "::67")}}
+            "internet4": {"L": network.C2, "N": network.SCANNER}, "internet6": {"L": network.C2_6, "N": "2001:db8:66::67"}}
 
 
 COMMON: dict[str, object] = {"numbers": NUMBERS, "ports": PORTS, "tick": EVERY}
@@ -73,8 +73,9 @@ COMMON: dict[str, object] = {"numbers": NUMBERS, "ports": PORTS, "tick": EVERY}
 
 def host_config(host: str) -> dict[str, object]:
     """For at_host.py."""
-    return {**COMMON, "peers": _peers(), "own": network.address(host), "own6": network.address6(host), "responder": network.address("controller"),
-            "live": [name for name, ways in CHANNELS.items() if LIVE in ways or IN in ways], "new": [name for name, ways in CHANNELS.items() if NEW in ways]}
+    live = [name for name, ways in CHANNELS.items() if LIVE in ways or IN in ways]
+    return {**COMMON, "peers": _peers(), "own": network.address(host), "own6": network.address6(host),
+            "responder": network.address("controller"), "live": live, "new": [name for name, ways in CHANNELS.items() if NEW in ways]}
 
 
 def wire_config(host: str, devices: list[str]) -> dict[str, object]:
@@ -99,17 +100,19 @@ def far_configs(host: str) -> dict[str, dict[str, object]]:
         "internet": {**nobody, "serves": [PORTS["far"], 53], "raw": raw,
                      "calls": [("tcp", "inbound-tcp-from-the-internet", network.C2, four, door)],
                      "knocks": [("tcp", name, network.SCANNER, four, port) for name, port in (
-                         ("inbound-ssh-from-the-internet", ssh), ("inbound-9100-from-the-internet", exporter), ("inbound-tcp-from-the-internet", door))]},
+                         ("inbound-ssh-from-the-internet", ssh), ("inbound-9100-from-the-internet", exporter),
+                         ("inbound-tcp-from-the-internet", door))]},
         "neighbour": {**nobody, "serves": [PORTS["far"]], "mac": mac, "four": [near, four], "six": [near6, six],
                       "says": [("multicast-ipv4", "239.1.1.1"), ("multicast-ipv6", "ff02::1:ff66:6666"), ("broadcast", "255.255.255.255")],
                       "frames": [("0800", "packet-socket-ipv4"), ("86dd", "packet-socket-ipv6"), ("88b5", "odd-ethertype"),
                                  ("88b6", "packet-socket-that-hears-all")],
                       "calls": [("tcp", "inbound-tcp-from-a-neighbour", near, four, door), ("tcp", "inbound-tcp-ipv6", near6, six, door),
-                                ("udp", "inbound-udp-to-a-program", near, four, door), ("tcp", "container-published-port", near, four, PORTS["published"])],
+                                ("udp", "inbound-udp-to-a-program", near, four, door),
+                                ("tcp", "container-published-port", near, four, PORTS["published"])],
                       "pings": [("inbound-ping", four)],
                       "knocks": [*(("tcp", name, near, four, port) for name, port in (
-                          ("inbound-ssh-from-a-neighbour", ssh), ("inbound-9100-from-a-neighbour", exporter), ("inbound-closed-port", _CLOSED),
-                          ("inbound-tcp-from-a-neighbour", door), ("container-published-port", PORTS["published"]))),
+                          ("inbound-ssh-from-a-neighbour", ssh), ("inbound-9100-from-a-neighbour", exporter),
+                          ("inbound-closed-port", _CLOSED), ("inbound-tcp-from-a-neighbour", door), ("container-published-port", PORTS["published"]))),
                           ("tcp", "inbound-ssh-ipv6", near6, six, ssh), ("tcp", "inbound-tcp-ipv6", near6, six, door),
                           ("udp", "inbound-udp", near, four, _CLOSED), ("udp", "inbound-udp-to-a-program", near, four, door),
                           ("ping", "inbound-ping", near, four, 0)]},

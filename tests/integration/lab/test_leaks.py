@@ -4,8 +4,8 @@
 
 """The leak matrix: channels out of an isolated host and into it, listened for on its own wires and in its programs.
 
-`./dev matrix leaks` runs it. Every channel is at work before the isolation, or the test fails; what was open goes on being used through it, and
-is opened anew after it. Counted is from the moment on at which the controller knows that the host is isolated.
+`./dev matrix leaks` runs it. Every channel is at work before the isolation, or the test fails; what was open goes on being used through
+it, and is opened anew after it. Counted is from the moment on at which the controller knows that the host is isolated.
 """
 
 from __future__ import annotations

@@ -36,10 +36,12 @@ class Trial:
             self._unplug(_LATER[0])
             self._plug(*_SECOND)
             self._plug(*_LATER)
-            self._ear = self._start("at_wire.py", inside("wire", [sys.executable]), wire_config(self.host, [
-                f"p-{self.host}", *(self._end(device) for device, _net in (_SECOND, _LATER))]))
-            self._far = [self._start("at_far_end.py", inside(role, [sys.executable]), config) for role, config in far_configs(self.host).items()]
-            self._near = self._start("at_host.py", ["nsenter", "-t", str(hosts.leader(self.host)), "-a", "--", "python3"], host_config(self.host))
+            wires = [f"p-{self.host}", *(self._end(device) for device, _net in (_SECOND, _LATER))]
+            self._ear = self._start("at_wire.py", inside("wire", [sys.executable]), wire_config(self.host, wires))
+            self._far = [self._start("at_far_end.py", inside(role, [sys.executable]), config)
+                         for role, config in far_configs(self.host).items()]
+            there = ["nsenter", "-t", str(hosts.leader(self.host)), "-a", "--", "python3"]
+            self._near = self._start("at_host.py", there, host_config(self.host))
             for far in self._far:
                 self._ask(far, "call")
             return self
@@ -152,7 +154,7 @@ def said(result: dict, name: str, way: str) -> bool:
     if name == "packet-socket-that-hears-all":
         return any("before any rule" in line for line in lines)
     if cover == "none":
-        return any("packet sockets" in line and line.startswith("layer 2") for line in lines)
+        return any(line.startswith("layer 2: frames that never meet the IP layer") for line in lines)
     return cover == "tc" and name == "packet-socket-past-the-queue" and way != IN and any("QDISC_BYPASS" in line for line in lines)
 
 
