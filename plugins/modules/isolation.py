@@ -135,7 +135,7 @@ proof:
         - How far frames are held back that never meet the IP layer - C(cover), V(egress-hook) or V(none) with C(why); the
           C(devices) that are covered; those that are C(open), each with why; and the places of XDP and tc C(programs), which can send
           frames past the rules and make the verdict V(partial); as do interfaces C(elsewhere), in other network namespaces, and
-          AF_XDP sockets.
+          AF_XDP sockets and tcx programs.
       type: dict
       sample: {cover: egress-hook, why: "", devices: [eth0], open: [], programs: [], elsewhere: []}
     widened:

@@ -245,8 +245,8 @@ def judge(proof: Mapping[str, object], rolled_back: bool) -> tuple[str, list[str
         reasons.append("XDP or tc programs are at {0} places, which can send frames past the rules; proof.layer2.programs names them".format(
             len(frames["programs"])))
     if isinstance(frames, dict) and frames["elsewhere"]:
-        reasons.append("{0} interfaces in other network namespaces, or AF_XDP sockets, can send past the rules; proof.layer2.elsewhere names"
-                       " them".format(len(frames["elsewhere"])))
+        reasons.append("{0} interfaces in other network namespaces, AF_XDP sockets or tcx programs can send past the rules;"
+                       " proof.layer2.elsewhere names them".format(len(frames["elsewhere"])))
     if proof["widened"]:
         reasons.append("management does not hold the address by which the controller reaches the host, so SSH was opened to that one too: "
                        "correct the list and run again")
