@@ -37,6 +37,7 @@ GROUPS = {
     "frames of packet sockets and macvlans, odd types, VLAN tags":
         r"packet-socket-(ipv.|past-the-queue)|odd-ethertype|vlan-tag|ethertype-.*|frame-by-.*|macvlan-in-.*",
     "what a packet socket for all types hears": r"packet-socket-that-hears-all",
+    "AF_XDP, XDP_TX, tcx redirects, interfaces moved away": r"af-xdp|xdp-tx|tcx-redirect|interface-moved-away",
     "inbound IPv4": r"inbound-(?!.*ipv6).*",
     "inbound IPv6": r"inbound-.*-ipv6",
     "whatever else the host sends": r"anything-else",
@@ -101,7 +102,7 @@ def ways(rows: list[dict]) -> str:
             by = ", ".join(f"{row[one]} {one}" for one in WAYS if row[one])
             text = f"**{row['leaks']} leak**" + (f": {by}" if by else "") if row["leaks"] else "0"
             where = "" if len(row["said"]) == RELEASES else f"on {', '.join(row['said'])} "
-            shown.append(text + (f"; {where}open and said" if row["said"] else ""))
+            shown.append(text + (f"; {where}open and said" if row["said"] else "") if row["channels"] else "not run")
         lines.append(f"| {name} | {cells[names[0], name]['channels']} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 

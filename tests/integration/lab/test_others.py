@@ -20,9 +20,9 @@ from tests.lab.controller import playbook
 from tests.lab.machine import STATE
 
 from . import matrix
-from .channels import FORGET, NEW
+from .channels import FORGET, LIVE, NEW, PAST
 from .conftest import clean
-from .trial import Trial, rows_of
+from .trial import Past, Trial, rows_of
 
 HOST = "deb13"
 SECONDS = 8.0
@@ -132,3 +132,13 @@ def test_ways_of_others(way):
     assert not open_, f"this way does not isolate: {open_}"
     assert hosts.answers("controller", network.address(HOST), 22)
     matrix.write("others", rows_of(counts, (HOST, way), None))
+
+
+def test_what_goes_past_every_rule_of_others(way):
+    with Past(HOST) as past:
+        assert past.void() == [], "what leads nowhere before the isolation proves nothing"
+        WAYS[way]()
+        counts = past.soon()
+    matrix.write("others", [
+        {"case": name, "release": HOST, "backend": way, "expected": "reported only", "ways": [LIVE], LIVE: counts[name, LIVE],
+         "got": f"{counts[name, LIVE]} {LIVE}" if counts[name, LIVE] else 0, "holds": not counts[name, LIVE]} for name in PAST])

@@ -15,12 +15,19 @@ from pathlib import Path
 from tests.lab import hosts
 from tests.lab.machine import inside, run, space
 
-from .channels import CHANNELS, ELSE, FRAMES, IN, LATER, LIVE, NEW, NUMBERS, far_configs, host_config, wire_config
+from .channels import CHANNELS, COMMON, ELSE, EVERY, FRAMES, IN, LATER, LIVE, NEW, NUMBERS, PAST, far_configs, host_config, wire_config
 
 WITHIN = 5.0  # seconds in which an interface that comes later must be covered
 _WAYS = {"L": LIVE, "N": NEW}
 _SECOND, _LATER = ("eth9", "10.67.0"), ("eth8", "10.69.0")
 Counts = dict[tuple[str, str], int]
+# Sends into a host, from the other end of its wire.
+_INTO = """
+import select, socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind((sys.argv[1], 0))
+print("ready", flush=True)
+while not select.select([sys.stdin], [], [], float(sys.argv[3]))[0]: s.send(bytes.fromhex("ffffffffffff0266000001fe88b5") + sys.argv[2].encode())
+"""
 
 
 class Trial:
@@ -32,18 +39,12 @@ class Trial:
 
     def __enter__(self) -> Trial:
         try:
-            self._unplug(_SECOND[0])
-            self._unplug(_LATER[0])
-            self._plug(*_SECOND)
-            self._plug(*_LATER)
+            for device, net in (_SECOND, _LATER):
+                self._unplug(device)
+                self._plug(device, net)
             wires = [f"p-{self.host}", *(self._end(device) for device, _net in (_SECOND, _LATER))]
             self._ear = self._start("at_wire.py", inside("wire", [sys.executable]), wire_config(self.host, wires))
-            self._far = [self._start("at_far_end.py", inside(role, [sys.executable]), config)
-                         for role, config in far_configs(self.host).items()]
-            there = ["nsenter", "-t", str(hosts.leader(self.host)), "-a", "--", "python3"]
-            self._near = self._start("at_host.py", there, host_config(self.host))
-            for far in self._far:
-                self._ask(far, "call")
+            self._begin(["nsenter", "-t", str(hosts.leader(self.host)), "-a", "--", "python3"])
             return self
         except BaseException:
             self.close()
@@ -51,6 +52,12 @@ class Trial:
 
     def __exit__(self, *_what: object) -> None:
         self.close()
+
+    def _begin(self, there: list[str]) -> None:
+        self._far = [self._start("at_far_end.py", inside(role, [sys.executable]), config) for role, config in far_configs(self.host).items()]
+        self._near = self._start("at_host.py", there, host_config(self.host))
+        for far in self._far:
+            self._ask(far, "call")
 
     def close(self) -> None:
         """Nothing is left, on the host and beside it."""
@@ -70,8 +77,10 @@ class Trial:
             self._unplug(device)
 
     def _start(self, name: str, python: list[str], config: dict[str, object]) -> subprocess.Popen[str]:
-        source = Path(__file__).with_name(name).read_text(encoding="utf-8")
-        program = subprocess.Popen([*python, "-c", source, json.dumps(config)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self._run(name, [*python, "-c", Path(__file__).with_name(name).read_text(encoding="utf-8"), json.dumps(config)])
+
+    def _run(self, name: str, argv: list[str]) -> subprocess.Popen[str]:
+        program = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._programs.append(program)
         assert program.stdout is not None and program.stdout.readline() == "ready\n", f"{name} does not begin"
         return program
@@ -103,14 +112,18 @@ class Trial:
         """Everything since the beginning."""
         found: Counts = dict.fromkeys(((name, way) for name, ways in CHANNELS.items() for way in ways), 0)
         found[ELSE, NEW] = 0
+        found.update(self._heard())
+        for name, count in json.loads(self._ask(self._near, "counts")).items():
+            if IN in CHANNELS.get(name, ()):
+                found[name, IN] = count
+        return found
+
+    def _heard(self) -> Counts:
         names = {number: name for name, number in NUMBERS.items()}
+        found: Counts = {}
         for key, count in json.loads(self._ask(self._ear, "counts")).items():
             way, _blank, number = key.partition(" ")
-            place = (names[int(number)], _WAYS[way]) if number else (ELSE, NEW)
-            found[place] = found.get(place, 0) + count
-        for name, count in json.loads(self._ask(self._near, "counts")).items():
-            if IN in CHANNELS[name]:
-                found[name, IN] = count
+            found[(names[int(number)], _WAYS[way]) if number else (ELSE, NEW)] = count
         return found
 
     def void(self, seconds: float = 15) -> list[str]:
@@ -144,6 +157,25 @@ class Trial:
         middle = self.counts()
         time.sleep(max(0.0, seconds - WITHIN))
         return {place: count - (middle if place[0] in LATER else began)[place] for place, count in self.counts().items()}
+
+
+class Past(Trial):
+    """The same for what goes past every rule of the host."""
+
+    def _begin(self, there: list[str]) -> None:
+        into = f"order-to-here:L:{NUMBERS['xdp-tx']:03d};"
+        self._run("into", inside("wire", [sys.executable, "-c", _INTO, self._end(_SECOND[0]), into, str(EVERY)]))
+        self._start("at_host_past.py", there, COMMON)
+
+    def counts(self) -> Counts:
+        """Everything since the beginning."""
+        return {**dict.fromkeys(((name, LIVE) for name in PAST), 0), **self._heard()}
+
+    def soon(self, seconds: float = 2) -> Counts:
+        """What is heard from now on, in these seconds."""
+        began = self.counts()
+        time.sleep(seconds)
+        return {place: count - began.get(place, 0) for place, count in self.counts().items()}
 
 
 def said(result: dict, name: str, way: str) -> bool:
