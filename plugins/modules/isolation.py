@@ -153,7 +153,7 @@ proof:
         - How far frames are held back that never meet the IP layer - C(cover), V(egress-hook), V(tc) (packet sockets that go past
           the queue stay open) or V(none), and C(why) not by the egress hook; the C(devices) that are covered; those that are C(open), each with why; and the places of XDP and tc C(programs), which can send
           frames past the rules and make the verdict V(partial); as do interfaces C(elsewhere), in other network namespaces, and
-          AF_XDP sockets.
+          AF_XDP sockets and tcx programs.
       type: dict
       sample: {cover: egress-hook, why: "", devices: [eth0], open: [], programs: [], elsewhere: []}
     widened:

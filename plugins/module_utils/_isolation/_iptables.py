@@ -40,8 +40,9 @@ _CASE = re.compile(r'--comment "?case ([A-Za-z0-9._-]{1,64})"?')
 _WOULD = "would be cut"
 _COUNTER = re.compile(r'^\[(\d+):\d+\] -A FIREBREAK-(\w+)[0-9-]* .*--comment "{0}"'.format(_WOULD), re.MULTILINE)
 _ANSWER = " ! --tcp-flags SYN,ACK SYN"
-# How many packets the rule that counts the responder's connections has seen, in the output of iptables-save -c.
-COUNTED = r"^\[(\d+):\d+\] -A FIREBREAK-INPUT .*--tcp-flags SYN,ACK SYN$"
+# How many packets the rule that counts the responder's connections has seen, in the output of iptables-save -c; iptables 1.8.7 (Debian
+# 11) writes a blank where a rule has no target.
+COUNTED = r"^\[(\d+):\d+\] -A FIREBREAK-INPUT .*--tcp-flags SYN,ACK SYN ?$"
 
 
 def _rules(plan: Plan, family: int) -> tuple[list[Passing | str], list[Passing | str]]:
@@ -88,7 +89,7 @@ def _rules(plan: Plan, family: int) -> tuple[list[Passing | str], list[Passing |
 def chains(plan: Plan, case: str, family: int) -> dict[str, list[str]]:
     """The rules of each of our chains, without the "-A CHAIN"."""
     passing_in, passing_out = _rules(plan, family)
-    peer = plan.session.peer_address
+    peer = plan.caller
     knocks = ["-s {0} -p tcp --dport {1} --tcp-flags SYN,ACK SYN".format(peer, port)
               for port in plan.ports if peer and (":" in peer) == (family == 6)]
     guard = ["-o lo -p tcp --dport {0} --tcp-flags SYN,ACK SYN -j REJECT --reject-with tcp-reset".format(port) for port in plan.guarded]

@@ -108,11 +108,11 @@ def render(plan: Plan, case: str) -> str:
         lines += address_set("silent", family, plan.silent)
         silent.append("{0} daddr @silent_{1} drop".format("ip" if family == 4 else "ip6", family))
     lease_in, lease_out = _leases.for_nft(plan.leases)
-    session = plan.session
+    caller = plan.caller
     # Counts the connections that the responder begins; whether they come to anything is another question (_undo.py).
-    peer = "ip6" if ":" in session.peer_address else "ip"
-    knocks = ["{0} saddr {1} tcp dport {2} tcp flags & (syn|ack) == syn counter".format(peer, session.peer_address, port)
-              for port in plan.ports if session.peer_address and plan.mode != OBSERVE]
+    ip = "ip6" if ":" in caller else "ip"
+    knocks = ["{0} saddr {1} tcp dport {2} tcp flags & (syn|ack) == syn counter".format(ip, caller, port)
+              for port in plan.ports if caller and plan.mode != OBSERVE]
     guard = ['oif "lo" tcp dport {0} tcp flags & (syn|ack) == syn reject with tcp reset'.format(port) for port in plan.guarded]
     seen = {chain: ("counter", 'limit rate {0}/second log prefix "firebreak observe {1}: "'.format(LOGGED, direction))
             for chain, direction in DIRECTIONS}

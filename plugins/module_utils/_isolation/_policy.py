@@ -168,6 +168,12 @@ class Plan:
         local = to_itself or any(network.overlaps(own) for network in self.management for own in _LOOPBACK)
         return [] if local else self.ports
 
+    @property
+    def caller(self) -> str:
+        """The live peer, where the management path lets him in; else "": that he knocks in vain is the list's doing then, no sabotage."""
+        peer = self.session.peer_address
+        return peer if peer and any(ipaddress.ip_address(peer) in network for network in self.management) else ""
+
     def is_session(self, socket: Socket) -> bool:
         """Whether this is the connection that carries the run."""
         session = self.session

@@ -37,7 +37,8 @@ _COMMON = [
     "address rewriting by others' nftables chains at the same outermost priorities as ours, planted before",
     "layer 2: ARP, and frames with an allowed address for another system on the same wire; network namespaces that only an open file or"
     " a mount elsewhere than in /run/netns holds",
-    "layer 2: programs with packet sockets hear what comes in before any rule does, so that they can be given orders, though no answer leaves",
+    "layer 2: AF_PACKET sockets for every type of frame see what comes in before any rule does, so that a program with one can still be given"
+    " orders, though no answer leaves",
     "containers and other network namespaces: what they send without being routed by this host (bridge ports, macvlan),"
     " and their own open sockets, which are blocked, and ended only where this host tracks their connections",
     "flowtables that forward past the rules",
@@ -254,8 +255,8 @@ def judge(proof: Mapping[str, object], rolled_back: bool) -> tuple[str, list[str
         reasons.append("XDP or tc programs are at {0} places, which can send frames past the rules; proof.layer2.programs names them".format(
             len(frames["programs"])))
     if isinstance(frames, dict) and frames["elsewhere"]:
-        reasons.append("{0} interfaces in other network namespaces, or AF_XDP sockets, can send past the rules; proof.layer2.elsewhere names"
-                       " them".format(len(frames["elsewhere"])))
+        reasons.append("{0} interfaces in other network namespaces, AF_XDP sockets or tcx programs can send past the rules;"
+                       " proof.layer2.elsewhere names them".format(len(frames["elsewhere"])))
     interfaces = proof.get("interfaces")
     if isinstance(interfaces, dict) and interfaces["up"]:
         reasons.append("{0} interfaces are up that should be down; run again".format(len(interfaces["up"])))

@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from ansible_collections.firebreak.response.plugins.module_utils._isolation import _nftables, _rollback, _undo
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _iptables, _nftables, _rollback, _undo
 
 
 def folder(tmp_path, **state: object):
@@ -81,6 +81,14 @@ def test_a_confirmation_in_the_second_interval_is_taken(tmp_path):
     undo = _undo.Undo(folder(tmp_path, isolation=isolation), "x")
     assert undo.go(lambda seconds: os.rename(str(tmp_path / "open-x"), str(tmp_path / "confirmed-x"))) == "confirmed"
     assert not (tmp_path / "done").exists()
+
+
+@pytest.mark.parametrize("end", ["", " "])  # of iptables 1.8.9 and 1.8.7
+def test_connections_of_the_responder_are_counted_whatever_iptables_writes_them(end):
+    saved = ("[9:9] -A FIREBREAK-INPUT -i lo -j RETURN\n[3:180] -A FIREBREAK-INPUT -s 10.66.0.10/32 -p tcp -m tcp --dport 22 --tcp-flags SYN,ACK SYN"
+             + end + "\n[5:356] -A FIREBREAK-INPUT -s 10.66.0.10/32 -p tcp -m tcp --dport 22 -j RETURN\n"
+             "[6:312] -A FIREBREAK-INPUT -p tcp -m tcp --sport 6514 ! --tcp-flags SYN,ACK SYN -j RETURN")
+    assert _undo.knocks({"argv": ["/bin/echo", saved], "pattern": _iptables.COUNTED}) == 3
 
 
 def test_the_host_stays_isolated_where_the_responder_knocks_and_does_not_get_in(tmp_path, said):
