@@ -101,6 +101,23 @@ options:
     elements: str
     choices: [network-root, cluster-fencing, virtual-machines, tunnelled-management, management-link, directory-logins]
     default: []
+  interfaces_down:
+    description:
+      - Whether interfaces are taken down too, once the cut is made and the evidence that goes with them is safe. Loopback stays up, and the
+        interface that the management session comes in by, with all that it is built on (a bridge's ports, a bond's members, a VLAN's
+        parent), and every interface over which, by the host's rules and routes, one of O(management), O(management_networks) or O(allow)
+        is reached. RV(ignore:proof.interfaces) names both kinds.
+      - A release, or the host itself where nobody confirms, takes up what was up, and gives back what the kernel forgets of an interface
+        that is down - addresses, routes of all tables, next hops, permanent neighbours, and rules that speak of them. What routers announce
+        and temporary addresses are not given back, for they come by themselves.
+      - While O(watch) is in force, an interface that is taken up again is taken down within five seconds, after a reboot too. Interfaces
+        that are added later are taken down by the next run.
+      - Refused before anything is changed where no SSH session tells which interface carries management, where its address and the way to
+        its peer are not at the same interface, and where the host has no C(ip).
+      - Nothing is taken down with O(mode=observe).
+      - Taken from the inventory variable C(firebreak_interfaces_down) where the task does not give it.
+    type: bool
+    default: false
   confirm_within:
     description:
       - Seconds after which the host does what O(on_management_lost) says, unless the controller has proved over a fresh
@@ -145,6 +162,19 @@ options:
       - Taken from the inventory variable C(firebreak_watch) where the task does not give it.
     type: bool
     default: true
+  ttl:
+    description:
+      - Seconds, from 60 to 2592000, after which a confirmed isolation ends by itself, over a reboot too; for isolations that are begun
+        on a suspicion and that perhaps nobody takes up. Without it, an isolation lasts until it is released.
+      - A systemd timer of the host starts what a release does, as far as the host can do it without the controller - forbidden TCP
+        connections are ended by C(ss) where the host has it and the policy has at most 200 entries, the unit that holds the rules and
+        the rules are removed, interfaces that were taken down come back, and the journal and the next result say so. Sockets of other
+        protocols are not ended, and what was stopped or changed of processes and cron tables stays so until it is released.
+      - A run with another number, or without one, replaces the deadline; the same number leaves it as it is. A new policy is confirmed
+        anew, and its time begins with that. RV(ignore:proof.ends_at) says when it is over.
+      - One script of Firebreak stays in the root-only work folder for it. Refused where the host is not run by systemd.
+      - Taken from the inventory variable C(firebreak_ttl) where the task does not give it.
+    type: int
 """
 
     PROCESSES = r"""

@@ -36,11 +36,13 @@ NETWORK: dict[str, dict[str, object]] = {
         ],
         "default": [],
     },
+    "interfaces_down": {"type": "bool", "default": False},
     "confirm_within": {"type": "int", "default": 60},
     "on_management_lost": {"type": "str", "choices": ["widen", "release"], "default": "widen"},
     "then": {"type": "str", "choices": ["release", "hold"], "default": "release"},
     "persist": {"type": "bool", "default": True},
     "watch": {"type": "bool", "default": True},
+    "ttl": {"type": "int"},
 }
 
 PROCESSES: dict[str, dict[str, object]] = {

@@ -11,7 +11,7 @@ import os
 from ._arguments import strings
 from ._errors import HostError
 from ._host._journal import tell
-from ._host._workdir import Workdir
+from ._host._workdir import Workdir, told_damage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool, timeline: Ti
     if params["_checkpoint"] and not check_mode:
         tell(work.case, str(params["_checkpoint"]))
     if params["_phase"] == "finish":
-        return _finish(work, params, diff)
+        return told_damage(work, _finish(work, params, diff))
     with timeline.importing():  # not in the second run, which needs a third of it: in a fleet, imports are what takes time
         from ._containment import Containment
 
-    return Containment(work, params, check_mode, diff, timeline).run()
+    return told_damage(work, Containment(work, params, check_mode, diff, timeline).run())
 
 
 def worst(verdicts: list[str]) -> str:

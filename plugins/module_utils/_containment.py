@@ -106,22 +106,30 @@ class Containment:
         """All steps that were asked for; the result."""
         if self.check_mode:
             return self._predict()
-        self.work.update(run={"pid": os.getpid(), "done": False})
+        run = {"pid": os.getpid(), "done": False}
         if self.isolation is not None and self.isolation.changed:
-            isolation_run.arm(self.isolation, self.params)
-        self._collect(_BEFORE)
+            isolation_run.arm(self.isolation, self.params, run=run)
+        else:
+            self.work.update(run=run)
+        self.coverage.update(_collectors.run(self.bundle, self.context, _BEFORE))
+        safe = beside(self.bundle.sync)
         if self.isolation is not None and self.isolation.changed:
             self.isolation.prepare()
+        if "termination" in self.steps:
+            self.suspects.find()  # while the disk is at work; nothing is done to anybody before the evidence is safe
+        safe()
         self.timeline.mark("first look safe")
         if "termination" in self.steps:
-            self.suspects.find()
             self.suspects.decide(str(self.params["autonomy"]))
             self.suspects.freeze(self.work)
             self.timeline.mark("suspects stopped")
         if self.isolation is not None and self.isolation.changed:
+            self.isolation.silence(self.suspects.peers)
             self._cut(self.isolation)
         self._end()
         self._safely("snapshot", self._rest)
+        if self.isolation is not None:
+            self._safely("isolation", self.isolation.lower)  # not before what the kernel forgets with it is safe
         self._safely("snapshot", self._close)
         self._safely("isolation", lambda: self.work.update(run=None))
         return self._result()
@@ -207,12 +215,15 @@ class Containment:
 
     def _predict(self) -> dict[str, object]:
         """Check mode: what would be cut, killed and taken. Nothing is written."""
-        if self.isolation is not None:
-            self.results["isolation"] = isolation_run.predicted(
-                self.isolation, self.params, self.context.sockets, self.context.processes, self.diff, self.risks)
         if "termination" in self.steps:
             self.suspects.find()
             self.suspects.decide(str(self.params["autonomy"]))
+        if self.isolation is not None:
+            if self.isolation.changed:
+                self.isolation.silence(self.suspects.peers)
+            self.results["isolation"] = isolation_run.predicted(
+                self.isolation, self.params, self.context.sockets, self.context.processes, self.diff, self.risks)
+        if "termination" in self.steps:
             self.results["termination"] = processes_run.predicted(self.suspects, str(self.params["autonomy"]), self.diff)
         return self._merged({})
 

@@ -18,6 +18,8 @@ description:
     evidence that it would destroy is safe.
   - In this order - sockets and a first look at the processes; stop what is strongly suspected; cut; capture the
     suspects; destroy the cut connections; kill; look again; take the rest of the evidence.
+  - What the host sends to the peers of suspects is then dropped without an answer, so that what tries again learns nothing; what it
+    sends anywhere else is refused at once.
   - The controller then proves over a fresh connection that it still gets in, takes a second look at the processes,
     and brings the evidence home. Without that proof the host takes its isolation back.
   - The verdict is V(contained) only if the rules that the kernel holds are the rules that were meant, no forbidden

@@ -22,7 +22,8 @@ description:
   - Before that, the host is refused where the cut would break or destroy something, unless the operator names that risk in
     O(accept_risks).
   - With O(mode=observe) nothing is cut, and the verdict is V(ignore:reported).
-  - Open connections that the rules forbid are listed and ended, so that they do not come back to life at release.
+  - Open connections that the rules forbid are listed and ended, so that they do not come back to life at release; so are those of
+    the host's containers, and what the kernel tracks of either is deleted.
   - The verdict is V(contained) only if the rules that the kernel holds are the rules that were meant, no forbidden
     connection is left, an attempt to reach a forbidden address fails at once on the host, and the controller got in
     afresh. Where no network lies between controller and host, the proof says so instead of the last.
@@ -93,7 +94,7 @@ reasons:
   returned: always
   sample: []
 proof:
-  description: What the verdict rests on; empty in check mode and after a release.
+  description: What the verdict rests on; empty after a release, and in check mode but for C(interfaces), where it is asked for.
   type: dict
   returned: always
   contains:
@@ -113,6 +114,23 @@ proof:
       description: What would take the isolation back, V(systemd timer) or V(process).
       type: str
       sample: systemd timer
+    conntrack:
+      description:
+        - What became of the kernel's entries of tracked connections that the cut forbids, NAT among them, so that none goes on by its
+          entry after a release - how many were C(deleted); those that only passed through the host (C(forwarded), at most 100); how many
+          sockets of containers at their ends were C(ended), and how many such connections of TCP were C(not_ended), since their ends are
+          on other systems, so that they may go on after a release; entries that could not be deleted (C(left)), and those that there was
+          no time for (C(not_looked_at)). Null where the host tracks no connections, and with O(mode=observe).
+      type: dict
+      sample: {deleted: 3, forwarded: ["tcp 172.17.0.2:40112 > 198.51.100.7:4444"], ended: 1, not_ended: 0, left: 0, not_looked_at: 0}
+    silent:
+      description:
+        - Addresses with which suspects had connections at the cut (M(firebreak.response.contain) knows them, at most 64). What the host
+          sends there is dropped without an answer, while it is refused at once elsewhere; a program that sends UDP is still told by its
+          own kernel.
+      type: list
+      elements: str
+      sample: [198.51.100.7]
     flows_remaining:
       description: Forbidden connections that could not be ended.
       type: int
@@ -135,13 +153,27 @@ proof:
         - How far frames are held back that never meet the IP layer - C(cover), V(egress-hook), V(tc) (packet sockets that go past
           the queue stay open) or V(none), and C(why) not by the egress hook; the C(devices) that are covered; those that are C(open), each with why; and the places of XDP and tc C(programs), which can send
           frames past the rules and make the verdict V(partial); as do interfaces C(elsewhere), in other network namespaces, and
-          AF_XDP sockets.
+          AF_XDP sockets and tcx programs.
       type: dict
       sample: {cover: egress-hook, why: "", devices: [eth0], open: [], programs: [], elsewhere: []}
     widened:
       description: Whether nobody could confirm at first, and the way in was made wider, as O(on_management_lost) says.
       type: bool
       sample: false
+    interfaces:
+      description:
+        - With O(interfaces_down) - the interfaces that are C(down), those that should be and are C(up), which makes the verdict V(partial),
+          and those that were C(kept) up, each with why; else null. In check mode, what it would be.
+      type: dict
+      sample: {down: [eth1, eth2], up: [], kept: [{device: eth0, why: carries the management session}]}
+    ends_at:
+      description: UTC time at which the isolation ends by itself, as O(ttl) says; null where it does not.
+      type: str
+      sample: "2026-11-25T02:14:07Z"
+    no_end:
+      description: Why it does not, where O(ttl) asks for it and the timer could not be started; else an empty string.
+      type: str
+      sample: ""
     hold:
       description:
         - What holds the confirmed isolation - the systemd C(unit), or an empty string; whether it outlives a reboot (C(persist)) and
@@ -239,7 +271,7 @@ backend_reason:
   returned: always
   sample: nft is installed and the kernel has nf_tables
 diff:
-  description: The rules of Firebreak before and after.
+  description: The rules of Firebreak before and after; where they stay as they are, the unit that holds them, if that changes.
   type: dict
   returned: in diff mode
 preflight:

@@ -42,11 +42,13 @@ VARIABLES = (
     Variable("firebreak_layer2", "str", "layer2", choices=("auto", "required")),
     Variable("firebreak_accept_risks", "strings", "accept_risks", words=True, choices=(
         "network-root", "cluster-fencing", "virtual-machines", "tunnelled-management", "management-link", "directory-logins")),
+    Variable("firebreak_interfaces_down", "bool", "interfaces_down"),
     Variable("firebreak_confirm_within", "int", "confirm_within", least=1),
     Variable("firebreak_on_management_lost", "str", "on_management_lost", choices=("widen", "release")),
     Variable("firebreak_then", "str", "then", choices=("release", "hold")),
     Variable("firebreak_persist", "bool", "persist"),
     Variable("firebreak_watch", "bool", "watch"),
+    Variable("firebreak_ttl", "int", "ttl", least=60),
     Variable("firebreak_spare", "strings", "spare"),
     Variable("firebreak_critical_services", "strings", "critical_services", words=True),
     Variable("firebreak_second_look", "int", "second_look"),

@@ -61,7 +61,7 @@ def _checked(arguments: dict[str, object], spec: Spec) -> dict[str, object]:
 
 
 # (option, least, most): what the modules accept, said before the connection.
-_RANGES = (("confirm_within", 5, 3600), ("second_look", 0, 600), ("max_bytes", 1, 2**36), ("max_seconds", 1, 3600))
+_RANGES = (("confirm_within", 5, 3600), ("ttl", 60, 2592000), ("second_look", 0, 600), ("max_bytes", 1, 2**36), ("max_seconds", 1, 3600))
 
 
 def _within(name: str, value: object, least: int, most: int) -> None:

@@ -31,13 +31,19 @@ def test_the_readme_compares_the_ways_as_they_were_measured():
 
 
 def test_every_channel_is_in_a_group_and_every_group_has_one():
-    groups = {tables.group(name) for name in (*channels.ONCE, *channels.LIVE)}
+    groups = {tables.group(name) for name in (*channels.CHANNELS, *channels.PAST, channels.ELSE)}
     assert groups == set(tables.GROUPS)
+
+
+def test_there_are_as_many_channels_as_promised_and_most_are_tried_live_too():
+    ways = [way for tried in channels.CHANNELS.values() for way in tried]
+    assert len(channels.CHANNELS) >= 45 and all(channels.CHANNELS.values()) and set(ways) == set(tables.WAYS)
+    assert ways.count(channels.LIVE) >= 45 and ways.count(channels.NEW) >= 45
 
 
 def test_ours_is_compared_only_once_every_cell_was_run(tmp_path):
     old = tables.condensed(tables.OURS, [{"case": "tcp-ipv4", "release": "deb13", "backend": "nftables", "got": 0, "holds": True}])
-    new = [{"case": "tcp-ipv4", "release": release, "backend": backend, "got": 3, "holds": False}
+    new = [{"case": "tcp-ipv4", "release": release, "backend": backend, "got": "3 live", "live": 3, "new": 0, "holds": False}
            for release in ("deb13", "deb12", "deb11") for backend in ("nftables", "iptables")]
     (tmp_path / "matrix-leaks.json").write_text(json.dumps(new[:-1]), encoding="utf-8")
     assert tables.refreshed(old, tmp_path) == old
@@ -45,7 +51,7 @@ def test_ours_is_compared_only_once_every_cell_was_run(tmp_path):
     (tmp_path / "matrix-others.json").write_text(json.dumps([{**new[0], "backend": "a script", "got": 0, "holds": True}]), encoding="utf-8")
     rows = tables.refreshed(old, tmp_path)
     assert [(row["way"], row["leaks"]) for row in rows if row["channels"]] == [(tables.OURS, 1), ("a script", 0)]
-    assert "| 1 | **1 leak** | 0 |" in tables.ways(rows)
+    assert "| 1 | **1 leak**: 1 live | 0 |" in tables.ways(rows)
 
 
 def test_a_figure_that_does_not_hold_is_shown_as_such():
@@ -57,6 +63,7 @@ def test_a_leak_is_shown_as_such_and_a_cell_that_did_not_run_too():
     rows = [{"case": "a", "release": "deb13", "backend": "nftables", "expected": 0, "got": 3, "holds": False},
             {"case": "b", "release": "deb12", "backend": "nftables", "expected": 0, "got": 0, "holds": True}]
     assert tables.matrix(rows).splitlines()[2:] == ["| a | **3, not 0** | not run |", "| b | not run | 0 |"]
+    assert tables.matrix([{**row, "ways": ["live", "new"]} for row in rows]).splitlines()[2] == "| a (live, new) | **3, not 0** | not run |"
 
 
 def test_a_table_without_a_place_is_refused():

@@ -36,7 +36,7 @@ def _boot(host: str) -> None:
     start(
         ["systemd-nspawn", "--quiet", f"--directory={_root(host)}", f"--machine={space(host)}",
          f"--hostname={host}", f"--network-namespace-path=/run/netns/{space(host)}", "--register=no", "--keep-unit",
-         "--capability=CAP_NET_ADMIN,CAP_NET_RAW", "--console=pipe", "--link-journal=no", "--resolv-conf=off",
+         "--capability=CAP_NET_ADMIN,CAP_NET_RAW", "--system-call-filter=bpf", "--console=pipe", "--link-journal=no", "--resolv-conf=off",
          f"--bind-ro={STATE}/key.pub:/etc/ssh/lab_keys", "--boot"],
         f"{host}.log", {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"}, host)
 

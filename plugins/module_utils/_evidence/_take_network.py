@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 FOLDER = "live_response/network/"
 SOCKET_FILES = ("tcp", "tcp6", "udp", "udp6", "udplite", "udplite6", "raw", "raw6", "icmp", "icmp6", "packet", "unix", "netlink")
-STATE_FILES = ("arp", "dev", "route", "ipv6_route", "if_inet6", "snmp", "netstat", "sockstat", "fib_trie", "igmp")
+# nf_conntrack: what an isolation deletes of it later was only seen here.
+STATE_FILES = ("arp", "dev", "route", "ipv6_route", "if_inet6", "snmp", "netstat", "sockstat", "fib_trie", "igmp", "nf_conntrack")
 _FILE_BYTES = 33554432
 _RULES_BYTES = 16777216
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Ways onto the wire that no rule of this network namespace meets: interfaces that stand in another one, and AF_XDP sockets."""
+"""Ways onto the wire that no rule of this network namespace meets: interfaces that stand in another one, AF_XDP sockets, tcx programs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ._files import read_proc
 from ._netstate import ask, dump
 from ._patience import each
 from ._sockets import read_packet_sockets, read_sockets
+from ._tcx import programs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ def _diagnosed() -> int | None:
 def ways_past() -> list[dict[str, str]]:
     """What can send without meeting any rule of this network namespace: [{"device", "what"}]."""
     try:
-        found = interfaces(dump("links"))
+        links = dump("links")
+        found = interfaces(links) + programs(links)
         count, stuck = xdp_sockets(lambda: [*(one.inode for one in read_packet_sockets()), *(one.inode for one in read_sockets())])
     except OSError as error:
         return [{"device": "", "what": "other network namespaces cannot be looked into: {0}".format(error.strerror)}]

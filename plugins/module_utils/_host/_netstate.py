@@ -15,6 +15,10 @@ import socket
 import struct
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _DUMP = 0x301  # NLM_F_REQUEST | NLM_F_ROOT | NLM_F_MATCH
 _ERROR, _DONE = 2, 3
 _HEADER = struct.Struct("=IHHII")
@@ -70,21 +74,25 @@ def _value(kind: str, data: bytes) -> object:
 
 def _nested(data: bytes, wanted: int) -> bytes:
     """One of the attributes inside an attribute; empty where there is none."""
-    at = 0
+    return attributes(data).get(wanted, b"")
+
+
+def attributes(data: bytes, at: int = 0) -> dict[int, bytes]:
+    """The attributes in some bytes, from a place on, by number."""
+    found: dict[int, bytes] = {}
     while at + 4 <= len(data):
         size, number = _ATTRIBUTE.unpack_from(data, at)
         if size < 4:
             break
-        if number & 0x3FFF == wanted:
-            return data[at + 4: at + size]
+        found.setdefault(number & 0x3FFF, data[at + 4: at + size])
         at += (size + 3) & ~3
-    return b""
+    return found
 
 
 def parse(table: str, data: bytes) -> tuple[list[dict[str, object]], bool]:
     """The records of one answer, and whether the dump ends with it. Raises OSError where the kernel answers an error."""
     bodies, done = split(data)
-    return [record for record in (_record(table, body) for body in bodies) if record is not None], done
+    return [one for one in (record(table, body) for body in bodies) if one is not None], done
 
 
 def split(data: bytes) -> tuple[list[bytes], bool]:
@@ -106,12 +114,13 @@ def split(data: bytes) -> tuple[list[bytes], bool]:
     return bodies, False
 
 
-def _record(table: str, body: bytes) -> dict[str, object] | None:
+def record(table: str, body: bytes) -> dict[str, object] | None:
+    """One record, of what stands in a message; None where that is too short."""
     _request, fixed, names, attributes = TABLES[table]
     head = struct.Struct(fixed)
     if len(body) < head.size:
         return None
-    record: dict[str, object] = dict(zip(names, head.unpack_from(body)))
+    found: dict[str, object] = dict(zip(names, head.unpack_from(body)))
     offset = (head.size + 3) & ~3
     while offset + 4 <= len(body):
         size, number = _ATTRIBUTE.unpack_from(body, offset)
@@ -119,21 +128,25 @@ def _record(table: str, body: bytes) -> dict[str, object] | None:
             break
         known = attributes.get(number & 0x3FFF)
         if known is not None:
-            record[known[0]] = _value(known[1], body[offset + 4: offset + size])
+            found[known[0]] = _value(known[1], body[offset + 4: offset + size])
         offset += (size + 3) & ~3
-    return record
+    return found
 
 
 def dump(table: str, seconds: float = 2.0) -> list[dict[str, object]]:
     """All records of one of `TABLES`, every family, every routing table. Raises OSError, also where time runs out."""
     request, fixed = TABLES[table][:2]
     bodies = ask(socket.NETLINK_ROUTE, request, bytes(struct.calcsize(fixed)), seconds)
-    return [record for record in (_record(table, body) for body in bodies) if record is not None]
+    return [one for one in (record(table, body) for body in bodies) if one is not None]
 
 
 def ask(protocol: int, request: int, body: bytes, seconds: float = 2.0) -> list[bytes]:
     """What stands in every message of the kernel's answer to a dump, by any netlink protocol. Raises OSError, also where time runs out."""
-    found: list[bytes] = []
+    return [one for bodies in pieces(protocol, request, body, seconds) for one in bodies]
+
+
+def pieces(protocol: int, request: int, body: bytes, seconds: float = 2.0) -> Iterator[list[bytes]]:
+    """The same piece by piece, for whoever may have enough before the end."""
     end = time.monotonic() + seconds
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as channel:
         channel.settimeout(seconds)
@@ -143,5 +156,4 @@ def ask(protocol: int, request: int, body: bytes, seconds: float = 2.0) -> list[
             if time.monotonic() > end:
                 raise OSError(110, "the kernel's answer does not end")
             bodies, done = split(channel.recv(262144))
-            found.extend(bodies)
-    return found
+            yield bodies

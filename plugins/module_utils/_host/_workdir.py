@@ -11,6 +11,7 @@ import os
 import stat
 
 from .._errors import HostError, OptionError
+from .._text import printable
 from ._files import read_regular
 
 # The second one, in memory, is for a host whose disk is full or read-only: any user may fill a disk, and shall not be safe for it.
@@ -77,6 +78,7 @@ class Workdir:
         self.root = root = root_of(case, self.roots)
         self.path = os.path.join(root, case)
         self.writable = writable
+        self.damage = ""
 
     def make(self) -> None:
         """Make the folder with all above it. Raises HostError where it is somebody else's."""
@@ -92,16 +94,27 @@ class Workdir:
         return os.path.join(self.path, name)
 
     def read(self) -> dict[str, object]:
-        """What `state.json` says; empty where there is none. Raises HostError where it cannot be read as such."""
+        """What `state.json` says; empty where there is none. One that cannot be read is put aside, which `damage` and the next one tell."""
+        path = self.file("state.json")
         try:
-            state = json.loads(read_regular(self.file("state.json"), _STATE_LIMIT))
+            state = json.loads(read_regular(path, _STATE_LIMIT))
         except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise HostError("{0} is damaged; the way back must be taken by hand".format(self.file("state.json"))) from error
-        if not isinstance(state, dict):
-            raise HostError("{0} is damaged; the way back must be taken by hand".format(self.file("state.json")))
-        return state
+            return {"damaged": self.damage} if self.damage else {}  # put aside by an earlier call
+        except (OSError, ValueError, RecursionError):
+            state = None
+        if isinstance(state, dict):
+            self.damage = printable(str(state.get("damaged") or ""), 600)
+            return state
+        # Who spoils it must not keep the host as it is: neither isolated, nor open.
+        self.damage = "{0} was damaged; what it said of processes that were stopped and cron tables that were changed is lost".format(path)
+        if self.writable:
+            aside = "{0}.damaged-{1}".format(path, os.urandom(4).hex())
+            try:
+                os.rename(path, aside)
+            except OSError as error:
+                raise HostError("{0} is damaged and cannot be put aside: {1}".format(path, error.strerror)) from error
+            self.damage += "; it is kept as {0}".format(aside)
+        return {"damaged": self.damage}
 
     def update(self, **values: object) -> None:
         """Set keys of `state.json` (None removes one) and sync it: it is safe when this returns."""
@@ -119,8 +132,8 @@ class Workdir:
             raise HostError("{0} would grow beyond {1} bytes".format(self.file("state.json"), _STATE_LIMIT))
         self.write("state.json", data)
 
-    def write(self, name: str, data: bytes) -> str:
-        """Write a file of the folder or of one in it, mode 0600, synced, by replacement. Its path."""
+    def write(self, name: str, data: bytes, lasting: bool = True) -> str:
+        """Write a file of the folder or of one in it, mode 0600, by replacement; synced unless nobody needs it after a reboot. Its path."""
         path = self.file(name)
         draft = path + ".new"
         try:
@@ -129,10 +142,13 @@ class Workdir:
                 view = memoryview(data)
                 while view:
                     view = view[os.write(handle, view):]
-                os.fsync(handle)
+                if lasting:
+                    os.fsync(handle)
             finally:
                 os.close(handle)
             os.replace(draft, path)
+            if not lasting:
+                return path
             folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
             try:
                 os.fsync(folder)
@@ -141,6 +157,20 @@ class Workdir:
         except OSError as error:
             raise HostError("{0} cannot be written: {1}".format(path, error.strerror)) from error
         return path
+
+
+def told_damage(work: Workdir, result: dict[str, object]) -> dict[str, object]:
+    """The result of a run, which is `partial` at best where what the host remembered was damaged. Said until a run has a verdict."""
+    if not work.damage or "verdict" not in result:
+        return result
+    before, _blank, word = str(result["verdict"]).rpartition(" ")
+    reasons = result["reasons"]
+    result["reasons"] = [*(reasons if isinstance(reasons, list) else []), work.damage]
+    if word in ("contained", "released", "reported"):
+        result["verdict"] = (before + " partial").strip()
+    if work.writable and word != "unknown":
+        work.update(damaged=None)
+    return result
 
 
 def siblings(work: Workdir) -> list[tuple[str, dict[str, object]]]:
@@ -154,7 +184,7 @@ def siblings(work: Workdir) -> list[tuple[str, dict[str, object]]]:
         for name in names:
             try:
                 found.append((name, Workdir(name, root, writable=False).read()))
-            except (HostError, OptionError):
+            except OptionError:
                 continue
     return found
 

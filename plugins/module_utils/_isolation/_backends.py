@@ -11,7 +11,7 @@ import os
 from .._errors import HostError
 from .._text import printable
 from . import _nftables
-from ._commands import INET, SAID, TABLE, find, listing, run, start, table_exists
+from ._commands import INET, IPV4, IPV6, SAID, TABLE, chain_exists, find, legacy_tables, listing, run, start, table_exists
 from ._layer2_backend import Layer2
 from ._policy import Plan
 
@@ -104,12 +104,12 @@ class Nftables:
         return [{"argv": [self.nft, "-f", "-"], "stdin": rules[self.nft] if rules else _nftables.REMOVE}]
 
 
-def unhook(root: str = "/") -> list[dict[str, object]]:
-    """Commands that take our chains away from iptables, where they were put there because nft was gone."""
-    from ._iptables import unhook as calls
-
-    programs = [program for program in (find("iptables", root), find("ip6tables", root)) if program is not None]
-    return [{"argv": [program, "-w", "5", *call], "may_fail": True} for program in programs for call in calls()]
+def by_iptables(root: str = "/") -> bool:
+    """Whether chains of ours may be in iptables, whatever the host remembers; asked without starting a program."""
+    if any(chain_exists(family, "filter", "FIREBREAK-INPUT") for family in (IPV4, IPV6)):
+        return True
+    program = find("iptables", root)
+    return program is not None and "nft" not in os.path.basename(os.path.realpath(program)) and "filter" in legacy_tables(4)
 
 
 def choose(backend: str, root: str = "/") -> tuple[Engine, str]:

@@ -31,7 +31,7 @@ HELD = "firebreak_held"  # and of their copies that belong to whoever holds an i
 UNIT_PLACES = ("etc/systemd/system", "run/systemd/system")  # systemd.unit(5); what is in the first one outlives a reboot
 NO_SYSTEMD = "the host is not run by systemd"
 _UNIT = ("firebreak-hold-", ".service")
-INET, NETDEV = 1, 5  # NFPROTO_* of linux/netfilter.h
+INET, IPV4, NETDEV, IPV6 = 1, 2, 5, 10  # NFPROTO_* of linux/netfilter.h
 
 
 def find(name: str, root: str = "/") -> str | None:
@@ -46,6 +46,16 @@ def find(name: str, root: str = "/") -> str | None:
 def unit_name(case: str) -> str:
     """The unit that holds the isolation of a case."""
     return case.join(_UNIT)
+
+
+def end_units(case: str) -> tuple[str, str]:
+    """The service that ends the isolation of a case by itself, and its timer."""
+    return "firebreak-end-{0}.service".format(case), "firebreak-end-{0}.timer".format(case)
+
+
+def ends(case: str, root: str = "/") -> bool:
+    """Whether the isolation of a case has a timer that ends it."""
+    return any(os.path.lexists(os.path.join(root, folder, name)) for folder in UNIT_PLACES for name in end_units(case))
 
 
 def held_for(root: str = "/") -> list[str]:
@@ -102,15 +112,19 @@ class Trial(Child):
         super().__init__(lambda: function() if leave_network() else None)
 
 
+def legacy_tables(family: int) -> list[str]:
+    """Names of the tables that iptables-legacy has in this network; a question to the program itself would make what it asks for."""
+    try:
+        with open("/proc/net/{0}_tables_names".format("ip6" if family == 6 else "ip"), encoding="ascii", errors="replace") as names:
+            return sorted(names.read().split())
+    except OSError:
+        return []
+
+
 def shared() -> bool:
     """Whether anybody but us may have rules in this network; asked without starting a program, and rather too often answered yes."""
-    for name in ("ip", "ip6"):  # iptables-legacy's
-        try:
-            with open("/proc/net/{0}_tables_names".format(name), "rb") as names:
-                if names.read(1):
-                    return True
-        except OSError:
-            continue
+    if legacy_tables(4) or legacy_tables(6):
+        return True
     ours = (TABLE.encode("ascii"), HELD.encode("ascii"))
     try:  # NFT_MSG_GETTABLE; NFTA_TABLE_NAME comes first in an answer
         return any(body[8:].split(b"\0", 1)[0] not in ours for body in ask(_NETFILTER, (10 << 8) | 1, bytes(4)))
@@ -119,18 +133,26 @@ def shared() -> bool:
 
 
 def table_exists(family: int, name: str = TABLE) -> bool | None:
-    """Whether the kernel holds a table of ours of a family, by its number; None where it knows no nftables.
+    """Whether the kernel holds a table of ours of a family, by its number; None where it knows no nftables."""
+    return _exists(1, family, ((1, name),))  # NFT_MSG_GETTABLE, NFTA_TABLE_NAME
 
-    NFT_MSG_GETTABLE of linux/netfilter/nf_tables.h, asked without starting a program.
-    """
-    attribute = name.encode("ascii") + b"\x00"
-    body = struct.pack("=BBH", family, 0, 0) + struct.pack("=HH", 4 + len(attribute), 1) + attribute
-    body += b"\x00" * (-len(body) % 4)
-    message = struct.pack("=IHHII", 16 + len(body), (10 << 8) | 1, 1, 1, 0) + body
+
+def chain_exists(family: int, table: str, name: str) -> bool:
+    """Whether a table of the kernel's nftables has a chain, whoever made either."""
+    return _exists(4, family, ((1, table), (3, name))) is True  # NFT_MSG_GETCHAIN, NFTA_CHAIN_TABLE, NFTA_CHAIN_NAME
+
+
+def _exists(message: int, family: int, names: tuple[tuple[int, str], ...]) -> bool | None:
+    """Ask for one thing of linux/netfilter/nf_tables.h by the attributes that name it, without starting a program."""
+    body = struct.pack("=BBH", family, 0, 0)
+    for kind, name in names:
+        attribute = name.encode("ascii") + b"\x00"
+        body += struct.pack("=HH", 4 + len(attribute), kind) + attribute + b"\x00" * (-len(attribute) % 4)
+    request = struct.pack("=IHHII", 16 + len(body), (10 << 8) | message, 1, 1, 0) + body
     try:
         with _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, _NETFILTER) as channel:
             channel.settimeout(_SECONDS)
-            channel.send(message)
+            channel.send(request)
             data = channel.recv(65536)
     except OSError:
         return None

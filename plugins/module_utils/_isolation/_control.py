@@ -7,16 +7,17 @@
 from __future__ import annotations
 
 import os
+import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from .._errors import HostError, OptionError
 from .._host._sock_diag import destroy
 from .._host._sockets import own_addresses, read_sockets
-from . import _backends
-from ._commands import HELD, INET, NO_SYSTEMD, shared, table_exists
+from .._text import printable
+from ._commands import HELD, INET, NO_SYSTEMD, ends, shared, table_exists
 from ._cut import FRAMES, Cut
-from ._policy import Plan, from_dict
+from ._policy import Plan, from_dict, silent_of
 from ._rollback import disarm, sweep
 
 if TYPE_CHECKING:
@@ -39,6 +40,12 @@ def _read_others() -> dict[str, str] | None:
     return _others.read()
 
 
+def _not_ended(tracked: object) -> int:
+    """Forwarded connections whose ends were out of reach, of what `_tracked.end` has told."""
+    count = tracked.get("not_ended") if isinstance(tracked, dict) else 0
+    return count if isinstance(count, int) else 0
+
+
 def _changes(others: object) -> list[str]:
     """What others have changed since the reading `others`."""
     now = _read_others() if others is not None else None
@@ -57,6 +64,7 @@ class Isolation(Cut):
         self.cut_flows: list[Socket] = []
         self._held_anew = False
         self._why_not_held = ""
+        self._why_no_end = ""
         self._mended = False
 
     def flows(self, sockets: list[Socket]) -> list[Socket]:
@@ -106,6 +114,15 @@ class Isolation(Cut):
         return [socket for socket in self.flows(read_sockets(os.path.join(self.root, "proc")) if sockets is None else sockets)
                 if (socket.protocol == "tcp" and socket.state in _MAY_DELIVER) or socket in cut]
 
+    def lower(self) -> None:
+        """Take interfaces down, and up, as was chosen: when what that destroys is safe, and never without a way back."""
+        if self.interfaces is None or not self._loaded or not self._waits():
+            return
+        self.interfaces.apply()
+        if not self._waits():  # it has fired meanwhile, and has found nothing that was down
+            previous = self.state.get("previous")
+            self._perform(self._interfaces_back(previous if isinstance(previous, dict) else {}))
+
     def proof(self, sockets: list[Socket] | None = None) -> dict[str, object]:
         """What can be shown from inside, now; `sockets` as for `remaining`."""
         from ._probe import probe
@@ -114,9 +131,10 @@ class Isolation(Cut):
         live = self.before if self._just_read else engine.live()
         session = self.plan.session if self.plan is not None else None
         past = self._ways_past()  # not before the kills: it looks at every process
+        tracked = self._tracked_no_more()  # nor this one, which may take long where the table is full
         ruleset = bool(live) and live == self.after
         if self._loaded:  # the second run goes by what this one has found
-            self.state.update(listing=self.after, proved_by=self.proved_by, elsewhere=past)
+            self.state.update(listing=self.after, proved_by=self.proved_by, elsewhere=past, conntrack=tracked)
             self.work.update(isolation=self.state)
         return {
             "mode": self.plan.mode if self.plan is not None else "",
@@ -125,6 +143,8 @@ class Isolation(Cut):
             "ruleset_against": self.proved_by,
             "rollback": self.state.get("timer"),
             "layer2": {**engine.layer2.report(live, self.after), "elsewhere": past},
+            "conntrack": tracked,
+            "silent": silent_of(self.plan.as_dict()) if self.plan is not None else [],
             "flows_remaining": 0 if self.observes else len(self.remaining(sockets)),
             "probe": None if self.observes else probe(),
             "management": {
@@ -134,9 +154,28 @@ class Isolation(Cut):
                 "source": session.source if session is not None else "none",
             },
             "widened": bool(self.state.get("widened_at")),
+            "interfaces": self._standing(),
+            "ends_at": self._ends_at() if not self._why_no_end else None,
+            "no_end": self._why_no_end,
             "hold": self.holder.report(self._held_anew) if self.held or self._holder is not None else {**_NOT_HELD, "why": self._why_not_held},
             "confirmed": True if self.state.get("confirmed") else None,
         }
+
+    def _ends_at(self) -> str | None:
+        end = self.state.get("end")
+        at = end.get("at") if isinstance(end, dict) else None
+        if not isinstance(at, (int, float)) or not 0 <= at < 2 ** 33:
+            return None
+        from ._ttl import utc
+
+        return utc(at)
+
+    def _standing(self) -> dict[str, object] | None:
+        if not self.state.get("interfaces"):
+            return None
+        from ._interfaces import standing
+
+        return standing(self.state["interfaces"])
 
     def confirm(self, session: Session) -> dict[str, object]:
         """The second run: {"confirmed": bool, "rolled_back": bool, "how": sentence}; disarms the rollback on success."""
@@ -147,6 +186,8 @@ class Isolation(Cut):
             return {"confirmed": False, "rolled_back": True, "how": "the rollback had fired before"}
         if self.state.get("confirmed"):
             return {"confirmed": True, "rolled_back": False, "how": "confirmed before"}
+        if os.path.exists(self.work.file("undone-" + str(self.state.get("token", "")))):  # it is at work, and has not noted it yet
+            return {"confirmed": False, "rolled_back": True, "how": "the rollback fired first"}
         first = self.state.get("session")
         first = first if isinstance(first, dict) else {}
         how = "over a fresh connection"
@@ -199,14 +240,87 @@ class Isolation(Cut):
         if self._resumed or self.state.get("plan") != self.plan.as_dict():  # taken back, or damaged; the rules are the plan's
             self.state["plan"] = self.plan.as_dict()
             self.work.update(isolation=self.state)
-        if not self.held and not (persist or watch):
-            return
-        if not self.held and not os.path.isdir(os.path.join(self.root, "run/systemd/system")):
-            self._why_not_held = NO_SYSTEMD
+        if not self._to_be_held(persist, watch):
             return
         self._alone()
         self._held_anew = self.holder.put(self._take_engine(), self.plan, persist, watch)
         self.changed = self.changed or self._held_anew
+
+    def _to_be_held(self, persist: bool, watch: bool) -> bool:
+        """Whether there is something to do for a unit, or one that is to go."""
+        if not (self.held or persist or watch):
+            return False
+        if not self.held and not os.path.isdir(os.path.join(self.root, "run/systemd/system")):
+            self._why_not_held = NO_SYSTEMD
+            return False
+        record = self.state.get("interfaces")
+        names = record.get("names") if isinstance(record, dict) else None
+        self.holder.down = [str(name) for name in names] if isinstance(names, list) else []
+        return True
+
+    def foretell_hold(self, persist: bool, watch: bool) -> None:
+        """Check mode, for rules that stay as they are: sets `changed` where `hold` would do something."""
+        if self.plan is not None and self.state.get("confirmed") and self._to_be_held(persist, watch):
+            self.changed = self.holder.foretell(self._take_engine(), self.plan, persist, watch)
+
+    @property
+    def unit_change(self) -> dict[str, str] | None:
+        """What is or was to be done to the unit, for a diff: {"before", "after", "unit"}."""
+        change = self._holder.change if self._holder is not None else None
+        return {**change, "unit": self.holder.unit} if change is not None else None
+
+    def moves_deadline(self, ttl: object) -> bool:
+        """Whether a confirmed isolation would end at another time than it does now. Raises HostError where it cannot end by itself."""
+        if ttl is None:
+            return ends(self.work.case, self.root)
+        from ._ttl import LEAST, MOST, Deadline
+
+        if not (isinstance(ttl, int) and LEAST <= ttl <= MOST):
+            raise OptionError("ttl", ttl, "must be from {0} to {1} seconds".format(LEAST, MOST))
+        deadline = Deadline(self.work, self.root)
+        deadline.check()
+        return not deadline.stands(self.state.get("end"), ttl)
+
+    def foreseen(self, ttl: object) -> dict[str, object]:
+        """For check mode, beside the rules: "changed", and "proof" with the interfaces where they are asked for."""
+        found: dict[str, object] = {"changed": self.changed or self.moves_deadline(ttl)}
+        if self.interfaces is not None:
+            found["proof"] = {"interfaces": self.interfaces.predicted()}
+        return found
+
+    def ended(self) -> list[str]:
+        """A sentence where the isolation has ended by itself before it was released."""
+        at = str(self.state.get("ended_at") or "")
+        return ["the isolation had ended by itself at {0}: its time (ttl) was over".format(printable(at, 40))] if at else []
+
+    def end_after(self, ttl: object) -> None:
+        """Have a confirmed isolation end by itself so many seconds from now, or not at all; the same number leaves it as it is."""
+        if self.plan is None or not self.state.get("confirmed") or not self.moves_deadline(ttl):
+            return
+        from . import _ttl
+
+        self._alone()
+        deadline, end = _ttl.Deadline(self.work, self.root), None
+        if ttl:
+            old, tables, holder = self.state.get("end"), self.state.get("tables"), self.holder
+            now, limit = time.time(), int(str(ttl))
+            at = old.get("at") if isinstance(old, dict) and old.get("ttl") == ttl else None  # somebody has removed the timer
+            at = max(at, now + 10) if isinstance(at, (int, float)) and at <= now + limit else now + limit
+            own = sorted(own_addresses(os.path.join(self.root, "proc")))
+            steps = _ttl.steps(
+                self._take_engine(), tables if isinstance(tables, dict) else {}, self.plan, own, holder.everything(), holder.unit, self.root)
+            end = {"ttl": ttl, "at": at, "token": os.urandom(4).hex(), "steps": steps, "last": deadline.last()}
+            self.state["end"] = end
+            self.work.update(isolation=self.state)
+            try:
+                deadline.put(end)
+            except HostError as error:  # it is isolated all the same
+                self._why_no_end = str(error)
+        else:
+            deadline.remove()
+            self.state["end"] = None
+            self.work.update(isolation=self.state)
+        self.changed = True
 
     def drift(self) -> list[dict[str, str]]:
         """What others did to the rules since they were confirmed: put back by the unit, or found just now."""
@@ -216,6 +330,10 @@ class Isolation(Cut):
                           "what": "access sabotaged: connections of the responder arrived and nobody got in; the host stayed isolated"})
         if self.rolled_back_at:
             found.append({"at": self.rolled_back_at, "what": "the isolation before this one was taken back: nobody had confirmed it"})
+        if self.interfaces is not None and self.interfaces.again:
+            found.append({"at": "", "what": "{0} interfaces had been taken up again before this run".format(len(self.interfaces.again))})
+        if self.ended_at:
+            found.append({"at": self.ended_at, "what": "the isolation before this one ended by itself: its time (ttl) was over"})
         if self._mended:
             found.append({"at": "", "what": "the rules were not whole when the isolation was confirmed, and were loaded again"})
         if self._drifted:
@@ -226,11 +344,13 @@ class Isolation(Cut):
         """Read what a release would remove: sets before, changed."""
         self._take_engine()
         self._after = ""
-        self.changed = bool(self.before) or self.held or table_exists(INET, HELD) is True or (bool(self.state) and not self.state.get("rolled_back_at"))
+        self.changed = bool(self.before) or self.held or table_exists(INET, HELD) is True or (
+            bool(self.state) and not (self.state.get("rolled_back_at") or self.state.get("ended_at"))) or ends(self.work.case, self.root)
 
     def release(self, session: Session) -> dict[str, object]:
         """End forbidden sockets, then take our rules away and disarm: counts of `destroy`, and for the result "rules_were_gone",
-        "residual" (what our calls made in the kernel and nothing takes away) and "changed_by_others"."""
+        "residual" (what our calls made in the kernel and nothing takes away), "changed_by_others" and "may_go_on" (connections that the
+        host forwarded, whose ends are on other systems)."""
         engine = self._take_engine()
         self.look_for_release()
         tables = self.state.get("tables")
@@ -239,8 +359,8 @@ class Isolation(Cut):
             if self.state:
                 sweep(self.work)
                 self.work.update(isolation=None)
-            return {"destroyed": 0, "gone": 0, "remaining": [], "rules_were_gone": False, "left": "", "residual": engine.residual(tables),
-                    "changed_by_others": []}
+            return {"destroyed": 0, "gone": 0, "remaining": [], "rules_were_gone": False, "left": [], "residual": engine.residual(tables),
+                    "changed_by_others": [], "gone_meanwhile": [], "may_go_on": 0}
         self._alone()
         changed_by_others = _changes(self.state.get("others"))
         plan = self.state.get("plan")
@@ -249,16 +369,28 @@ class Isolation(Cut):
         except (HostError, OptionError):  # whoever damaged it shall not keep the host isolated by that
             self.plan = Plan([], [], [], session)
         ended = self.destroy(self.flows(read_sockets(os.path.join(self.root, "proc"))))
+        forwarded = [self.state.get("conntrack"), self._tracked_no_more()]
         fell_back = self.holder.fell_back
         self.holder.remove()
         self._perform(self._way_back({}, tables))
-        if fell_back:
-            self._perform(_backends.unhook(self.root))
+        residual = self.holder.take_stand_in_away() if fell_back else []
         if engine.live():
             raise HostError("release: our rules could not be removed; the host is still isolated")
         if self.state.get("token") and not self.state.get("confirmed"):
             disarm(self.work, str(self.state["token"]), str(self.state.get("timer", "")), self.state.get("handle"), self.root)
+        if ends(self.work.case, self.root):
+            from ._ttl import Deadline
+
+            Deadline(self.work, self.root).remove()
+        record = self.state.get("interfaces")
+        left: list[str] = []
+        meanwhile: list[str] = []
+        if isinstance(record, dict):
+            from ._interfaces import give_back
+
+            left, meanwhile = give_back(record)
         sweep(self.work)
         self.work.update(isolation=None)
-        left = self.holder.why if self.holder.why != NO_SYSTEMD else ""
-        return {**ended, "rules_were_gone": not self.before, "left": left, "residual": engine.residual(tables), "changed_by_others": changed_by_others}
+        left += [self.holder.why] if self.holder.why not in ("", NO_SYSTEMD) else []
+        return {**ended, "rules_were_gone": not self.before, "left": left, "residual": [*engine.residual(tables), *residual],
+                "changed_by_others": changed_by_others, "gone_meanwhile": meanwhile, "may_go_on": sum(_not_ended(one) for one in forwarded)}

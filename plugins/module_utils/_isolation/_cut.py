@@ -12,16 +12,21 @@ import time
 from typing import TYPE_CHECKING
 
 from .._errors import HostError, OptionError
+from .._host._files import read_proc
 from .._host._workdir import Workdir, siblings
 from . import _backends
 from ._commands import Trial, held_for
-from ._policy import OBSERVE, Plan, from_dict
+from ._policy import OBSERVE, Plan, from_dict, silent_of
 from ._rollback import MARKS, Rollback, disarm
 
 if TYPE_CHECKING:
     from ._holder import Holder
+    from ._interfaces import Interfaces
 
 FRAMES = "table netdev "  # where the rules for frames begin in a listing
+# How many connections this network tracks, there where that is loaded. A question by netlink would have the kernel load it, and
+# costs tens of milliseconds where the table is large and empty.
+_TRACKED = "proc/sys/net/netfilter/nf_conntrack_count"
 # Seconds for which a wider way in waits at least: the controller looks once more when the first interval is over.
 _SECOND_INTERVAL = 30
 
@@ -61,10 +66,12 @@ class Cut:
         self._just_read = False
         self._old: dict[str, object] = {}
         self._holder: Holder | None = None
+        self.interfaces: Interfaces | None = None
         self._past: object = None
         self._resumed = False
         self._drifted = False
         self.rolled_back_at = ""
+        self.ended_at = ""
 
     def _take_engine(self) -> _backends.Engine:
         """The backend; for an isolation in force the one that it was made with. Sets `before`."""
@@ -74,9 +81,9 @@ class Cut:
         engine, reason = _backends.choose(self.wanted, self.root)
         before = engine.live()
         if not engine.holds(before):
-            # The kernel's nftables answers at once; iptables is asked only where a work folder speaks of it.
+            # The kernel's nftables answers at once; iptables is asked only where a work folder or the kernel speaks of chains of ours.
             name = "nftables" if engine.name == "iptables" else "iptables"
-            if name == "nftables" or "iptables" in self._recorded():
+            if name == "nftables" or "iptables" in self._recorded() or _backends.by_iptables(self.root):
                 try:
                     other, _reason = _backends.choose(name, self.root)
                     theirs = other.live()
@@ -142,6 +149,8 @@ class Cut:
             # The last change was taken back, and what was in force before it is in force again.
             self.rolled_back_at = str(self.state["rolled_back_at"])
             self.state, self._resumed = previous, True
+        if not self.state.get("rolled_back_at"):  # who was a suspect's peer at the cut is known from there alone
+            self.plan.silence(silent_of(self.state.get("plan")))
         self._rules = engine.rules(self.plan, self.work.case)
         self._frames = engine.layer2.text(self.plan)
         if self.required:
@@ -149,10 +158,24 @@ class Cut:
         # What is in force and can neither be taken for confirmed nor be confirmed any more is applied anew.
         self.changed = not self.before or self.before != self.after or not (self.state.get("confirmed") or self._waits())
         left = str(self.state.get("listing") or "")
-        if self.changed and self.state.get("confirmed") and self.state.get("plan") == self.plan.as_dict():
+        if self.changed and self.state.get("confirmed") and self.state.get("plan") == self.plan.as_dict() and not self.state.get("ended_at"):
             # More devices than there were are nobody's doing; rules for packets that differ are, and so are rules for frames that are gone.
             (was, frames_were), (now, frames_now) = ((text.partition(FRAMES)[0], FRAMES in text) for text in (left, self.before))
             self._drifted = now != was or frames_were and not frames_now or engine.layer2.lost(left, self.before)
+
+    def choose_interfaces(self, wanted: bool) -> None:
+        """After `inspect`: which interfaces go down, or come up again since it is not `wanted` any more. Raises HostError."""
+        record = None if self.state.get("rolled_back_at") or self.state.get("ended_at") else self.state.get("interfaces")
+        if self.plan is None or not (wanted or record):
+            return
+        from ._interfaces import Interfaces  # few ask for it
+
+        self.interfaces = Interfaces(record, self.root)
+        if wanted:
+            self.interfaces.choose(self.plan, self.plan.session, self.state.get("plan") == self.plan.as_dict())
+        else:
+            self.interfaces.give_up()
+        self.changed = self.changed or self.interfaces.changes
 
     def _waits(self) -> bool:
         """Whether a confirmation of the isolation in force is still taken."""
@@ -195,8 +218,9 @@ class Cut:
         if plan is not None:
             self._trial = Trial(lambda: engine.try_out(self._rules, plan))
 
-    def arm(self, confirm_within: int, on_lost: str = "widen", then: str = "release") -> None:
-        """Write the way back and start the timer that takes it. Does not wait for the timer. `on_lost`, `then`: what it does."""
+    def arm(self, confirm_within: int, on_lost: str = "widen", then: str = "release", **more: object) -> None:
+        """Write the way back and start the timer that takes it. Does not wait for the timer. `on_lost`, `then`: what it does;
+        `more`: what else the work folder is to hold, for each writing costs time before the cut."""
         if self.plan is None:
             raise ValueError("a plan is needed")
         engine = self._take_engine()
@@ -209,23 +233,35 @@ class Cut:
         tables = self.state.get("tables") if self.before else None
         known = tables if isinstance(tables, dict) else engine.tables()
         self.rolled_back_at = self.rolled_back_at or str(self.state.get("rolled_back_at") or "")
+        self.ended_at = str(self.state.get("ended_at") or "")
         self._rollback = Rollback(self.work, self.root)
-        old = self.state
+        old, wide = self.state, self._wider() if on_lost == "widen" else None  # before the way back, which takes its chains away too
         session = self.plan.session
         self.state = {
             "backend": engine.name, "plan": self.plan.as_dict(), "rules": self._rules, "tables": known,
             "session": dict(zip(session._fields, session)), "token": self._rollback.token, "confirmed": False,
             "armed_at": round(time.time(), 3), "confirm_within": confirm_within,
             "frames": self._frames, "previous": previous or None,
-            "back": [*self._way_back(previous, known), *([] if self.required else engine.layer2.in_case())],
+            "back": [*self._way_back(previous, known), *([] if self.required else engine.layer2.in_case()), *self._interfaces_back(previous)],
+            "interfaces": self.interfaces.record if self.interfaces is not None else None,
             "on_lost": on_lost, "then": then, "second_interval": max(confirm_within, _SECOND_INTERVAL),
-            "knocks": engine.knocks(self.plan), "wide": self._wider() if on_lost == "widen" else None,
+            "knocks": engine.knocks(self.plan), "wide": wide,
             "others": self.state.get("others") if self.before else None,
             "clsact": engine.layer2.had if self.before else None,
         }
-        self.work.update(isolation=self.state, rolled_back_at=None)
+        self.work.update(isolation=self.state, rolled_back_at=None, **more)
         self._rollback.start(confirm_within)
         self._old = old
+
+    def silence(self, addresses: list[str]) -> None:
+        """Before the cut: what is sent to these, with whom suspects talk, is dropped without a word, so that who tries again learns nothing."""
+        if self.plan is None or self.observes or not self.plan.silence(addresses):
+            return
+        self._rules = self._take_engine().rules(self.plan, self.work.case)
+        self._after = self._trial = None
+        self.state.update(plan=self.plan.as_dict(), rules=self._rules)
+        if self.state.get("wide"):
+            self.state["wide"] = self._wider()
 
     def prepare(self) -> None:
         """Start early what the cut will need; it changes nothing by itself."""
@@ -303,6 +339,13 @@ class Cut:
         except (HostError, OptionError):
             return None
 
+    def _interfaces_back(self, previous: dict[str, object]) -> list[dict[str, object]]:
+        if self.interfaces is None:
+            return []
+        from ._interfaces import back
+
+        return back(self.interfaces.record, previous.get("interfaces"))
+
     @staticmethod
     def _perform(steps: object) -> int:
         from . import _undo
@@ -327,3 +370,16 @@ class Cut:
 
                 self._past = ways_past()
         return self._past
+
+    def _tracked_no_more(self) -> object:
+        """Delete what the kernel tracks of the connections that were cut; the second run knows from the first what came of it.
+
+        See `_tracked.end` for the answer; None where nothing is tracked.
+        """
+        if self._just_read:
+            return self.state.get("conntrack")
+        if self.plan is None or self.observes or read_proc(os.path.join(self.root, _TRACKED), 32).strip() in (b"", b"0"):
+            return None
+        from . import _tracked
+
+        return _tracked.end(self.plan, self.root)

@@ -151,6 +151,19 @@ hold | @KEEPER@ >/dev/null
 """
 
 
+# Said once for as long as there is something to take down at every look.
+_DOWN = """\
+lower() {
+  now=''
+  while read -r d; do
+    if read -r flags <"/sys/class/net/$d/flags" && [ $((flags & 1)) = 1 ] && @IP@ link set dev "$d" down </dev/null; then now=yes; fi
+  done <down >/dev/null
+  if [ -n "$now" ] && [ -z "$up" ]; then say 'an interface had come up; it is taken down again'; fi
+  up=$now
+}
+"""
+
+
 def scripts(
     case: str, folder: str, programs: Sequence[str], nft: str | None, by_nft: bool, frames: bool, watch: bool,
     tc: str | None = None,
@@ -177,6 +190,11 @@ def scripts(
     for word, meant in values.items():
         loading, holding = loading.replace("@{0}@".format(word), meant), holding.replace("@{0}@".format(word), meant)
     return loading, holding
+
+
+def keeping_down(holding: str, ip: str) -> str:
+    """The script that holds an isolation, with the interfaces of the file `down` kept down too; `ip`: the program's path."""
+    return holding.replace("hold() {\n", _DOWN.replace("@IP@", ip) + "hold() {\n").replace("  while echo; do\n", "  while echo; do\n    lower\n")
 
 
 def unit(case: str, folder: str, loading: str, holding: str, persist: bool) -> str:

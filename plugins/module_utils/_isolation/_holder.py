@@ -28,7 +28,10 @@ _PATIENCE = 0.3  # seconds for nft to take the copy of the rules
 
 
 class Holder:
-    """The unit of one case. Without systemd there is none, and `why` says so."""
+    """The unit of one case. Without systemd there is none, and `why` says so.
+
+    change: the unit's text "before" and "after" what there is or was to do; None where that is nothing.
+    """
 
     def __init__(self, work: Workdir, root: str = "/") -> None:
         self.work = work
@@ -37,6 +40,9 @@ class Holder:
         self.folder = work.file(_FOLDER)
         self.systemctl = find("systemctl", root)
         self.why = ""
+        self.change: dict[str, str] | None = None
+        self._wanted: tuple[dict[str, str], str, bool] = {}, "", False  # files, the unit's text, whether it outlives a reboot
+        self.down: list[str] = []  # interfaces that the unit keeps down
         if self.systemctl is None or not os.path.isdir(os.path.join(root, "run/systemd/system")):
             self.systemctl, self.why = None, NO_SYSTEMD
 
@@ -48,31 +54,52 @@ class Holder:
     def _link(self) -> str:
         return os.path.join(self.root, UNIT_PLACES[0], _hold.WANTED_BY + ".wants", self.unit)
 
+    def everything(self) -> list[str]:
+        """The paths of all that belongs to the unit, the folder of rule files last."""
+        return [*self._paths(), self._link, *(os.path.join(self.root, folder, self.unit + ".d") for folder in _DROP_INS), self.folder]
+
     @property
     def there(self) -> bool:
         """Whether the unit is on the host."""
         return any(os.path.lexists(path) for path in self._paths())
+
+    def foretell(self, engine: Engine, plan: Plan, persist: bool, watch: bool) -> bool:
+        """Whether there is anything for `put` to do; sets `change`. Writes nothing, so that check mode asks it too."""
+        self.change = None
+        if not (persist or watch):
+            if self.there or self._active():
+                self.change = {"before": self._text(), "after": ""}
+        elif self.systemctl is not None:
+            lasting = persist and not self.work.root.startswith("/run/")
+            if persist and not lasting:
+                self.why = "the work folder lies in memory, for there is no room on the disk"
+            files, text = self._files(engine, plan, lasting, watch)
+            self._wanted = files, text, lasting
+            same = self._holds(files, text, self._paths()[0 if lasting else 1])
+            running = same and self._active()
+            if not (same and running):
+                before = self._text()
+                note = "" if before != text else "# it does not run\n" if same else "# its rule files are others\n"
+                self.change = {"before": before + note, "after": text}
+        return self.change is not None
 
     def put(self, engine: Engine, plan: Plan, persist: bool, watch: bool) -> bool:
         """Hold the isolation from now on, over a reboot with `persist`, against others with `watch`; whether anything had to be done.
 
         What cannot be is said in `why`.
         """
+        due = self.foretell(engine, plan, persist, watch)
         if not (persist or watch):
             return self.remove()
-        if self.systemctl is None:
+        if self.systemctl is None or not due:
             return False
-        lasting = persist and not self.work.root.startswith("/run/")
-        if persist and not lasting:
-            self.why = "the work folder lies in memory, for there is no room on the disk"
-        files, text = self._files(engine, plan, lasting, watch)
+        files, text, lasting = self._wanted
         place, other = self._paths() if lasting else self._paths()[::-1]
-        if self._holds(files, text, place) and self._active():
-            return False
         try:
             self.stop()
             if self.fell_back:  # nft is there again, or another plan: what stood in for it would cut what is allowed now
-                self._unhook()
+                self.take_stand_in_away()
+                os.unlink(os.path.join(self.folder, "fallback"))
             self._write(files)
             known = os.path.lexists(place) or os.path.lexists(other)
             if os.path.lexists(other):
@@ -94,11 +121,12 @@ class Holder:
             self.why = "systemd does not start {0}".format(self.unit)
         return True
 
-    def _unhook(self) -> None:
-        from . import _backends, _undo
+    def take_stand_in_away(self) -> list[str]:
+        """Take away what iptables was loaded with because nft was gone; base tables that stay."""
+        from ._stand_in import take_away
 
-        _undo.perform(_backends.unhook(self.root))
-        os.unlink(os.path.join(self.folder, "fallback"))
+        isolation = self.work.read().get("isolation")
+        return take_away(isolation.get("others") if isinstance(isolation, dict) else None, self.root)
 
     def _files(self, engine: Engine, plan: Plan, lasting: bool, watch: bool) -> tuple[dict[str, str], str]:
         """The rule files by name, and the unit's text."""
@@ -119,6 +147,9 @@ class Holder:
             files["held.rules"] = _hold.owned(_nftables.render(plan, case), "inet")
         loading, holding = _hold.scripts(case, self.folder, engine.programs, layer2.nft, by_nft, bool(frames or by_tc), watch,
                                          layer2.tc if by_tc else None)
+        if self.down:
+            files["down"] = "".join(name + "\n" for name in self.down)
+            holding = _hold.keeping_down(holding, find("ip", self.root) or "ip")
         return files, _hold.unit(case, self.folder, loading, holding, lasting)
 
     def _holds(self, files: dict[str, str], text: str, place: str) -> bool:
@@ -149,9 +180,21 @@ class Holder:
         return self.systemctl is not None and run([self.systemctl, "is-active", self.unit])[0] == 0
 
     def stop(self) -> None:
-        """Let go for a while: the rules that the unit put back are others from now on."""
-        if self.systemctl is not None and self.there:
+        """Let go for a while: the rules that the unit put back are others from now on. Raises HostError where it goes on."""
+        if self.systemctl is None or not self.there:
+            return
+        if run([self.systemctl, "stop", self.unit])[0] != 0 or self._active():
+            self._free()
             run([self.systemctl, "stop", self.unit])
+            if self._active():
+                raise HostError("{0} cannot be stopped, and would put the rules before these back: systemctl status {0}".format(self.unit))
+
+    def _free(self) -> None:
+        """Take away what somebody may have put beside the unit to keep it from being stopped."""
+        for folder in _DROP_INS:
+            self._clear(os.path.join(self.root, folder, self.unit + ".d"))
+        if self.systemctl is not None:
+            run([self.systemctl, "daemon-reload"])
 
     def start_again(self) -> list[dict[str, object]]:
         """Commands that hold the isolation again as before `stop`."""
@@ -182,9 +225,7 @@ class Holder:
             return
         stopped = run([self.systemctl, "stop", self.unit])[0] == 0
         self._unlink()
-        for folder in _DROP_INS:  # by which somebody could keep it from being stopped
-            self._clear(os.path.join(self.root, folder, self.unit + ".d"))
-        run([self.systemctl, "daemon-reload"])
+        self._free()
         if not stopped or self._active():
             run([self.systemctl, "kill", "--signal=KILL", self.unit])
             run([self.systemctl, "stop", self.unit])
@@ -220,6 +261,15 @@ class Holder:
         """Whether the unit had to take iptables because nft was not there any more."""
         return os.path.exists(os.path.join(self.folder, "fallback"))
 
+    def _text(self) -> str:
+        """What the unit says; "" where there is none."""
+        for path in self._paths():
+            try:
+                return read_regular(path, _LIMIT).decode("ascii", "replace")
+            except OSError:
+                continue
+        return ""
+
     def drift(self) -> list[dict[str, str]]:
         """What the unit has put back."""
         try:
@@ -229,13 +279,7 @@ class Holder:
 
     def report(self, asked: bool) -> dict[str, object]:
         """{"unit", "persist", "watch", "owner", "why"}; `asked`: it was put there just now, and nft may need a moment."""
-        text = ""
-        for path in self._paths():
-            try:
-                text = read_regular(path, _LIMIT).decode("ascii", "replace")
-            except OSError:
-                continue
-            break
+        text = self._text()
         running = bool(text) and self._active()
         if text and not running and not self.why:
             self.why = "{0} does not run".format(self.unit)

@@ -13,10 +13,13 @@ import re
 from typing import TYPE_CHECKING
 
 from . import _leases
+from ._iptables_tree import Passing, chain as tree
 from ._nftables import DIRECTIONS, LOGGED
 from ._policy import EGRESS, OBSERVE
 
 if TYPE_CHECKING:
+    from typing import Iterable
+
     from ._policy import Network, Plan
 
 # Table, built-in chain, our chain. POSTROUTING looks again after destination NAT, as filter's OUTPUT knows only the
@@ -32,18 +35,20 @@ BUILTINS = (
     ("mangle", ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")),
     ("filter", ("INPUT", "FORWARD", "OUTPUT")),
 )
+_CHAIN = re.compile(r"^:(FIREBREAK-[A-Z0-9-]+) ", re.MULTILINE)
 _CASE = re.compile(r'--comment "?case ([A-Za-z0-9._-]{1,64})"?')
 _WOULD = "would be cut"
-_COUNTER = re.compile(r'^\[(\d+):\d+\] -A FIREBREAK-(\w+) .*--comment "{0}"'.format(_WOULD), re.MULTILINE)
+_COUNTER = re.compile(r'^\[(\d+):\d+\] -A FIREBREAK-(\w+)[0-9-]* .*--comment "{0}"'.format(_WOULD), re.MULTILINE)
 _ANSWER = " ! --tcp-flags SYN,ACK SYN"
-# How many packets the rule that counts the responder's connections has seen, in the output of iptables-save -c.
-COUNTED = r"^\[(\d+):\d+\] -A FIREBREAK-INPUT .*--tcp-flags SYN,ACK SYN$"
+# How many packets the rule that counts the responder's connections has seen, in the output of iptables-save -c; iptables 1.8.7 (Debian
+# 11) writes a blank where a rule has no target.
+COUNTED = r"^\[(\d+):\d+\] -A FIREBREAK-INPUT .*--tcp-flags SYN,ACK SYN ?$"
 
 
-def _rules(plan: Plan, family: int) -> tuple[list[str], list[str]]:
-    """Matches that let packets in and out."""
-    rules_in: list[str] = []
-    rules_out: list[str] = []
+def _rules(plan: Plan, family: int) -> tuple[list[Passing | str], list[Passing | str]]:
+    """What may come in and go out."""
+    rules_in: list[Passing | str] = []
+    rules_out: list[Passing | str] = []
     groups: list[tuple[str, int | None, str, list[Network]]] = [("tcp", port, "in", plan.management) for port in plan.ports]
     groups += [(*key, networks) for key, networks in plan.groups().items()]
     for protocol, port, direction, networks in groups:
@@ -58,35 +63,33 @@ def _rules(plan: Plan, family: int) -> tuple[list[str], list[str]]:
         else:
             match_in = "-p {0} --dport {1}".format(protocol, port)
             match_out = "-p {0} --sport {1}{2}".format(protocol, port, answer)
-        for network in networks:
-            if network.version == family:
-                rules_in.append("-s {0} {1}".format(network, match_in))
-                rules_out.append("-d {0} {1}".format(network, match_out))
+        mine = [network for network in networks if network.version == family]
+        rules_in.append(Passing("-s", mine, match_in))
+        rules_out.append(Passing("-d", mine, match_out))
     lease_in, lease_out = _leases.for_iptables(plan.leases, family)
     rules_in += lease_in
     rules_out += lease_out
     if family == 4:
         rules_in.append("-p icmp --icmp-type 3/4")
         return rules_in, rules_out
-    peers = [str(network) for network in plan.peers() if network.version == 6]
+    peers: list[Network] = [network for network in plan.peers() if network.version == 6]
     hop = "-p icmpv6 --icmpv6-type {0} -m hl --hl-eq {1}"
-    for source, kinds in [("fe80::/10", (134, 135)), ("::/128", (135,))] + [(peer, (135,)) for peer in peers]:
-        rules_in += ["-s {0} {1}".format(source, hop.format(kind, 255)) for kind in kinds]
+    rules_in += ["-s {0} {1}".format(source, hop.format(kind, 255)) for source, kinds in (("fe80::/10", (134, 135)), ("::/128", (135,)))
+                 for kind in kinds]
+    rules_in.append(Passing("-s", peers, hop.format(135, 255)))
     # A router that the host knows by a global address answers from that one (RFC 4861, section 7.2.4).
     rules_in.append(hop.format(136, 255))
     rules_in += ["-s fe80::/10 " + hop.format(130, 1), "-p icmpv6 --icmpv6-type 2"]
-    for target, kinds in [("fe80::/10", (133, 135, 136)), ("ff02::/16", (133, 135, 136))] + [
-            (peer, (135, 136)) for peer in peers]:
-        rules_out += ["-d {0} {1}".format(target, hop.format(kind, 255)) for kind in kinds]
+    rules_out += ["-d {0} {1}".format(target, hop.format(kind, 255)) for target in ("fe80::/10", "ff02::/16") for kind in (133, 135, 136)]
+    rules_out += [Passing("-d", peers, hop.format(kind, 255)) for kind in (135, 136)]
     rules_out += ["-d ff02::/16 " + hop.format(kind, 1) for kind in (131, 132, 143)]
     return rules_in, rules_out
 
 
 def chains(plan: Plan, case: str, family: int) -> dict[str, list[str]]:
     """The rules of each of our chains, without the "-A CHAIN"."""
-    rules_in, rules_out = _rules(plan, family)
-    passing_in, passing_out = [[rule + " -j RETURN" for rule in rules] for rules in (rules_in, rules_out)]
-    peer = plan.session.peer_address
+    passing_in, passing_out = _rules(plan, family)
+    peer = plan.caller
     knocks = ["-s {0} -p tcp --dport {1} --tcp-flags SYN,ACK SYN".format(peer, port)
               for port in plan.ports if peer and (":" in peer) == (family == 6)]
     guard = ["-o lo -p tcp --dport {0} --tcp-flags SYN,ACK SYN -j REJECT --reject-with tcp-reset".format(port) for port in plan.guarded]
@@ -95,42 +98,62 @@ def chains(plan: Plan, case: str, family: int) -> dict[str, list[str]]:
         seen = {chain: ['-m comment --comment "{0}"'.format(_WOULD),
                         '-m limit --limit {0}/sec -j LOG --log-prefix "firebreak observe {1}: "'.format(LOGGED, direction)]
                 for chain, direction in DIRECTIONS}
-        return {"FIREBREAK-INPUT": [mine, *passing_in, *seen["input"]], "FIREBREAK-FORWARD": seen["forward"],
-                "FIREBREAK-OUTPUT": ["-o lo -j RETURN", *passing_out, *seen["output"]], "FIREBREAK-LEAVING": []}
-    if family == 4:
-        # As in _nftables: what iptables-nft matches as a port of a later fragment is its data.
-        passing_out.insert(0, "-f -j DROP")
+        return {**tree("FIREBREAK-INPUT", [mine], passing_in, seen["input"]), "FIREBREAK-FORWARD": seen["forward"],
+                **tree("FIREBREAK-OUTPUT", ["-o lo -j RETURN"], passing_out, seen["output"]), "FIREBREAK-LEAVING": []}
+    # As in _nftables: what iptables-nft matches as a port of a later fragment is its data.
+    fragments = ["-f -j DROP"] if family == 4 else []
+    silent = ["-d {0} -j DROP".format(network) for network in plan.silent if network.version == family]
     refusal = "icmp-admin-prohibited" if family == 4 else "icmp6-adm-prohibited"
+    entering = {"FIREBREAK-INPUT": [mine, *knocks]} if plan.mode == EGRESS else tree("FIREBREAK-INPUT", [mine, *knocks], passing_in, ["-j DROP"])
     return {
-        "FIREBREAK-INPUT": [mine, *knocks] + ([] if plan.mode == EGRESS else [*passing_in, "-j DROP"]),
-        "FIREBREAK-FORWARD": ["-j DROP"],
-        "FIREBREAK-OUTPUT": [
-            *guard, "-o lo -j RETURN", *passing_out, "-p tcp -j REJECT --reject-with tcp-reset",
-            "-j REJECT --reject-with " + refusal],
-        "FIREBREAK-LEAVING": ["-o lo -j RETURN", *passing_out, "-j DROP"],
+        **entering, "FIREBREAK-FORWARD": ["-j DROP"],
+        **tree("FIREBREAK-OUTPUT", [*guard, "-o lo -j RETURN", *fragments], passing_out, [
+            *silent, "-p tcp -j REJECT --reject-with tcp-reset", "-j REJECT --reject-with " + refusal]),
+        **tree("FIREBREAK-LEAVING", ["-o lo -j RETURN", *fragments], passing_out, ["-j DROP"]),
     }
 
 
 def render(plan: Plan, case: str, family: int, live: str) -> str:
     """Text for `iptables-restore --noflush` that puts our chains first; `live` is what iptables-save says now."""
-    wanted = chains(plan, case, family)
-    return _restore({name: ["-A {0} {1}".format(name, rule) for rule in rules] for name, rules in wanted.items()}, live)
-
-
-def _restore(rules: dict[str, list[str]], live: str) -> str:
     lines = []
+    wanted = chains(plan, case, family)
     for table in ("mangle", "filter"):  # what leaves is closed before what comes in
         lines.append("*" + table)
-        hooks = [hook for hook in HOOKS if hook[0] == table]
-        lines += [":{0} - [0:0]".format(chain) for _table, _builtin, chain in hooks]
-        for _table, builtin, chain in hooks:
-            lines += rules[chain]
+        rules = {name: rules for name, rules in wanted.items() if _table_of(name) == table}
+        lines += [":{0} - [0:0]".format(name) for name in rules]
+        lines += ["-A {0} {1}".format(name, rule) for name in rules for rule in rules[name]]
+        for _table, builtin, chain in [hook for hook in HOOKS if hook[0] == table]:
             jumps = jumps_of(live, table, builtin)
-            mine = "-A {0} -j {1}".format(builtin, chain)
-            if jumps[:1] != [mine]:
-                lines += ["-D {0} -j {1}".format(builtin, chain)] * jumps.count(mine)
+            jump = "-A {0} -j {1}".format(builtin, chain)
+            if jumps[:1] != [jump]:
+                lines += ["-D {0} -j {1}".format(builtin, chain)] * jumps.count(jump)
                 lines.append("-I {0} 1 -j {1}".format(builtin, chain))
         lines.append("COMMIT")
+    return without("\n".join(lines) + "\n", names_of(live))
+
+
+def _table_of(name: str) -> str:
+    """The table of one of our chains."""
+    return next(table for table, _builtin, chain in HOOKS if (name + "-").startswith(chain + "-"))
+
+
+def names_of(text: str) -> list[str]:
+    """Our chains in iptables-save's output, or in text for iptables-restore."""
+    return [name for name in _CHAIN.findall(text) if any((name + "-").startswith(chain + "-") for _table, _builtin, chain in HOOKS)]
+
+
+def without(text: str, names: Iterable[str]) -> str:
+    """Text for iptables-restore that also takes those of our chains away that are there (`names`) and not in it."""
+    wanted = set(names_of(text))
+    gone = [name for name in names if name not in wanted]
+    lines = []
+    table = ""
+    for line in text.splitlines():
+        lines += ["-X " + name for name in gone if line == "COMMIT" and _table_of(name) == table]
+        lines.append(line)
+        if line.startswith("*"):
+            table = line[1:]
+            lines += [":{0} - [0:0]".format(name) for name in gone if _table_of(name) == table]  # empties it
     return "\n".join(lines) + "\n"
 
 
@@ -154,14 +177,16 @@ def jumps_of(save: str, table: str, builtin: str) -> list[str]:
 def ours(save: str) -> str:
     """Our part of iptables-save's output: the rules of our chains, and whether each is jumped to first. "" for none."""
     lines = []
+    names = sorted(names_of(save))
     for table, builtin, chain in HOOKS:
         rules = sections(save).get(table, [])
-        mine = [rule for rule in rules if rule.startswith("-A {0} ".format(chain))]
+        here = [name for name in names if (name + "-").startswith(chain + "-")]
+        mine = [rule for name in here or [chain] for rule in rules if rule.startswith("-A {0} ".format(name))]
         jumps = jumps_of(save, table, builtin)
         jump = "-A {0} -j {1}".format(builtin, chain)
         if jump in jumps:
             mine.insert(0, jump if jumps[0] == jump else jump + " (not first)")
-        if mine or ":{0} ".format(chain) in save:
+        if mine or here:
             lines += ["*" + table, *mine]
     return "\n".join(lines) + "\n" if lines else ""
 
@@ -177,23 +202,29 @@ def counted(saves: list[str]) -> dict[str, int]:
     return packets
 
 
-def unhook() -> list[list[str]]:
-    """Arguments of the iptables calls that take our chains and nothing else away; each fails where there is nothing."""
+def unhook(names: Iterable[str] = ()) -> list[list[str]]:
+    """Arguments of the iptables calls that take our chains and nothing else away; each fails where there is nothing.
+
+    `names`: those of our chains that are there, where they are more than the four that are jumped to.
+    """
     calls = []
-    for table, builtin, chain in HOOKS:
-        calls += [["-t", table, "-D", builtin, "-j", chain], ["-t", table, "-F", chain], ["-t", table, "-X", chain]]
+    for table in dict.fromkeys(hook[0] for hook in HOOKS):
+        hooks = [hook for hook in HOOKS if hook[0] == table]
+        here = [chain for _table, _builtin, chain in hooks]
+        here += [name for name in names if name not in here and _table_of(name) == table]
+        calls += [["-t", table, "-D", builtin, "-j", chain] for _table, builtin, chain in hooks]
+        calls += [["-t", table, what, name] for what in ("-F", "-X") for name in here]
     return calls
 
 
-def unhook_at_once() -> str:
+def unhook_at_once(names: Iterable[str] = ()) -> str:
     """The same for iptables-restore, a transaction a table, which is refused where something is not as we made it."""
-    lines = []
-    for table in dict.fromkeys(hook[0] for hook in HOOKS):
-        lines.append("*" + table)
-        for _table, builtin, chain in [hook for hook in HOOKS if hook[0] == table]:
-            lines += ["-D {0} -j {1}".format(builtin, chain), "-F " + chain, "-X " + chain]
-        lines.append("COMMIT")
-    return "\n".join(lines) + "\n"
+    lines: list[str] = []
+    for _option, table, *call in unhook(names):
+        if "*" + table not in lines:
+            lines += ["COMMIT", "*" + table]
+        lines.append(" ".join(call))
+    return "\n".join([*lines[1:], "COMMIT"]) + "\n"
 
 
 def holder(listing: str) -> str | None:

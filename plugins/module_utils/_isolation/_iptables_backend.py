@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from .._errors import HostError
 from .._text import printable
-from . import _iptables, _others
-from ._commands import SAID, run
+from . import _iptables
+from ._commands import SAID, legacy_tables, run
 
 if TYPE_CHECKING:
     from ._layer2_backend import Layer2
@@ -30,6 +30,8 @@ class Iptables:
         self.programs = programs  # "/usr/sbin/iptables" and, where the kernel has IPv6, "/usr/sbin/ip6tables"
         self.nft = nft
         self.layer2 = layer2
+        self._named: dict[str, set[str]] = {}  # our chains that were seen or are to be, by program
+        self._known: dict[str, str] | None = None  # what was there when it was asked for first, before anything of ours was loaded
         self.legacy = "nft" not in os.path.basename(os.path.realpath(programs[0]))
 
     def _saves(self) -> dict[str, str]:
@@ -39,7 +41,11 @@ class Iptables:
             if status != 0:
                 raise HostError("{0}-save fails, so the rules cannot be read; nothing was changed".format(program))
             saves[program] = text
+            self._name(program, text)
         return saves
+
+    def _name(self, program: str, text: str) -> None:
+        self._named.setdefault(program, set()).update(_iptables.names_of(text))
 
     def live(self) -> str:
         """Our chains as the kernel holds them, both families, and our table for frames; "" where there are none."""
@@ -61,8 +67,13 @@ class Iptables:
 
     def rules(self, plan: Plan, case: str, fresh: bool = False) -> dict[str, str]:
         """What is loaded, by program; jumps already in place are kept, unless the rules are for a `fresh` host."""
-        saves = dict.fromkeys(self.programs, "") if fresh else self._saves()
-        return {program: _iptables.render(plan, case, self._family(program), saves[program]) for program in self.programs}
+        if self._known is None and not fresh:
+            self._known = self._saves()
+        saves = dict.fromkeys(self.programs, "") if fresh or self._known is None else self._known
+        rules = {program: _iptables.render(plan, case, self._family(program), saves[program]) for program in self.programs}
+        for program, text in rules.items():
+            self._name(program, text)
+        return rules
 
     @staticmethod
     def _family(program: str) -> int:
@@ -103,7 +114,7 @@ class Iptables:
     def tables(self) -> dict[str, list[str]]:
         """Tables and chains ("filter", "filter/INPUT") that exist before us, by program: what our calls make goes again."""
         if self.legacy:
-            return {program: _others.legacy_tables(self._family(program)) for program in self.programs}
+            return {program: legacy_tables(self._family(program)) for program in self.programs}
         if self.nft is None:  # iptables-save shows built-in chains that do not exist yet
             return {}
         status, text, _error = run([self.nft, "list", "chains"])
@@ -137,18 +148,19 @@ class Iptables:
         if not self.legacy:
             return []
         return ["iptables-legacy table {0} of IPv{1}".format(name, self._family(program)) for program in self.programs
-                for name in _others.legacy_tables(self._family(program)) if name not in tables.get(program, [name])]
+                for name in legacy_tables(self._family(program)) if name not in tables.get(program, [name])]
 
     def back(self, rules: dict[str, str] | None, tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back `rules`, or no isolation; each may fail where there is nothing to remove."""
         if rules:  # the jumps are in place by then
-            return [{"argv": [program + "-restore", "--noflush", "-w", _LOCK_WAIT], "stdin": _unjumped(text)}
-                    for program, text in rules.items()]
+            return [{"argv": [program + "-restore", "--noflush", "-w", _LOCK_WAIT],
+                     "stdin": _iptables.without(_unjumped(text), sorted(self._named.get(program, ())))} for program, text in rules.items()]
         steps: list[dict[str, object]] = []
         for program in self.programs:
             # All at once where everything is as we made it: each change by itself waits for the kernel, 10 to 20 ms.
-            calls = _iptables.unhook()
-            steps.append({"argv": [program + "-restore", "--noflush", "-w", _LOCK_WAIT], "stdin": _iptables.unhook_at_once(),
+            names = sorted(self._named.get(program, ()))
+            calls = _iptables.unhook(names)
+            steps.append({"argv": [program + "-restore", "--noflush", "-w", _LOCK_WAIT], "stdin": _iptables.unhook_at_once(names),
                           "may_fail": True, "spares": len(calls)})
             steps += [{"argv": [program, "-w", _LOCK_WAIT, *call], "may_fail": True} for call in calls]
         if self.legacy or self.nft is None:

@@ -103,12 +103,16 @@ def render(plan: Plan, case: str) -> str:
         more_in, more_out = _pair(name, protocol, port, direction, families)
         rules_in += more_in
         rules_out += more_out
+    silent: list[str] = []
+    for family in sorted({network.version for network in plan.silent}) if plan.mode != OBSERVE else []:
+        lines += address_set("silent", family, plan.silent)
+        silent.append("{0} daddr @silent_{1} drop".format("ip" if family == 4 else "ip6", family))
     lease_in, lease_out = _leases.for_nft(plan.leases)
-    session = plan.session
+    caller = plan.caller
     # Counts the connections that the responder begins; whether they come to anything is another question (_undo.py).
-    peer = "ip6" if ":" in session.peer_address else "ip"
-    knocks = ["{0} saddr {1} tcp dport {2} tcp flags & (syn|ack) == syn counter".format(peer, session.peer_address, port)
-              for port in plan.ports if session.peer_address and plan.mode != OBSERVE]
+    ip = "ip6" if ":" in caller else "ip"
+    knocks = ["{0} saddr {1} tcp dport {2} tcp flags & (syn|ack) == syn counter".format(ip, caller, port)
+              for port in plan.ports if caller and plan.mode != OBSERVE]
     guard = ['oif "lo" tcp dport {0} tcp flags & (syn|ack) == syn reject with tcp reset'.format(port) for port in plan.guarded]
     seen = {chain: ("counter", 'limit rate {0}/second log prefix "firebreak observe {1}: "'.format(LOGGED, direction))
             for chain, direction in DIRECTIONS}
@@ -123,7 +127,7 @@ def render(plan: Plan, case: str) -> str:
         ("input", "input priority -310; policy drop", ('iif "lo" accept', "jump inbound", "drop")),
         ("forward", "forward priority -310; policy drop", ("drop",)),
         ("output", "output priority -310; policy drop", (
-            *guard, 'oif "lo" accept', "jump outbound", "meta l4proto tcp reject with tcp reset",
+            *guard, 'oif "lo" accept', "jump outbound", *silent, "meta l4proto tcp reject with tcp reset",
             "reject with icmpx type admin-prohibited")),
         ("postrouting", "postrouting priority 2147483647; policy drop", ('oif "lo" accept', "jump outbound", "drop")),
     )

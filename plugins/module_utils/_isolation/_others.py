@@ -11,18 +11,9 @@ import os
 
 from .._errors import HostError
 from .._text import printable
-from ._commands import HELD, SAID, TABLE, find, run
+from ._commands import HELD, SAID, TABLE, find, legacy_tables, run
 
 _OURS = "FIREBREAK-"  # how our chains in tables of others begin
-
-
-def legacy_tables(family: int) -> list[str]:
-    """Names of the tables that iptables-legacy has in this network; a question to the program itself would make what it asks for."""
-    try:
-        with open("/proc/net/{0}_tables_names".format("ip6" if family == 6 else "ip"), encoding="ascii", errors="replace") as names:
-            return sorted(names.read().split())
-    except OSError:
-        return []
 
 
 def nft_tables(listing: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Union
 from .._errors import HostError, OptionError
 
 if TYPE_CHECKING:
-    from typing import Mapping
+    from typing import Mapping, Sequence
 
     from .._host._session import Session
     from .._host._sockets import Socket
@@ -22,6 +22,7 @@ _FORM = 'must be "ADDRESS[/PREFIX] PORT/tcp|udp [in]" or "ADDRESS[/PREFIX] icmp 
 # Where no session tells on which port sshd answers (IANA, service name ssh); said in the documentation of `management`.
 _SSH = 22
 _DHCP = 67  # RFC 2131
+_SILENT = 64  # addresses: an attacker may give his programs as many peers as he likes
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 # What is held back: everything that is not allowed; what leaves; nothing, but it is counted and logged.
 FULL, EGRESS, OBSERVE = MODES = ("full", "egress", "observe")
@@ -94,7 +95,8 @@ def parse_allow(entries: list[str]) -> list[Allow]:
 
 class Plan:
     """What may pass. management: networks that reach `ports` over TCP; allow: list of Allow; session: of the run that made it;
-    mode: one of MODES; leases: where servers of leased addresses may answer from."""
+    mode: one of MODES; leases: where servers of leased addresses may answer from; silent: single addresses to which is dropped
+    without a word what is refused elsewhere."""
 
     def __init__(
         self, management: list[Network], ports: list[int], allow: list[Allow], session: Session, mode: str = FULL,
@@ -106,6 +108,27 @@ class Plan:
         self.ports = sorted(set(ports))
         self.allow = sorted(set(allow), key=lambda entry: (entry.network.version, entry[0], *map(str, entry[1:])))
         self.session = session
+        self.silent: list[Network] = []
+
+    def silence(self, addresses: Sequence[object]) -> bool:
+        """Take in more `silent` addresses; whether there were any. Those that may talk with the host in some form are none.
+
+        The list comes from the host: what is no address is left out, and it can only ever turn a refusal into silence.
+        """
+        if not addresses:  # most hosts have none, and thousands of networks are not merged for nothing
+            return False
+        peers, found = self.peers(), set(self.silent)
+        for text in sorted({str(address) for address in addresses}):
+            try:
+                network = ipaddress.ip_network(text)
+            except ValueError:
+                continue
+            one = network.network_address
+            if network.num_addresses == 1 and len(found) < _SILENT and not (one.is_loopback or one.is_multicast or one.is_unspecified) and not any(
+                    one in peer for peer in peers):
+                found.add(network)
+        before, self.silent = self.silent, sorted(found, key=lambda network: (network.version, int(network.network_address)))
+        return self.silent != before
 
     def widened(self) -> Plan | None:
         """The plan with the live peer too, where a list of management systems took his place; None where he is in it."""
@@ -113,7 +136,11 @@ class Plan:
         if not peer or not self.ports:
             return None
         management = collapse([*self.management, parse_network("management", peer)])
-        return None if management == self.management else Plan(management, self.ports, self.allow, self.session, self.mode, self.leases)
+        if management == self.management:
+            return None
+        wider = Plan(management, self.ports, self.allow, self.session, self.mode, self.leases)
+        wider.silence(self.silent)
+        return wider
 
     def least(self) -> Plan:
         """The management path alone, and what keeps the host's address."""
@@ -140,6 +167,12 @@ class Plan:
         to_itself = session.source != "none" and session.peer_address == session.server_address
         local = to_itself or any(network.overlaps(own) for network in self.management for own in _LOOPBACK)
         return [] if local else self.ports
+
+    @property
+    def caller(self) -> str:
+        """The live peer, where the management path lets him in; else "": that he knocks in vain is the list's doing then, no sabotage."""
+        peer = self.session.peer_address
+        return peer if peer and any(ipaddress.ip_address(peer) in network for network in self.management) else ""
 
     def is_session(self, socket: Socket) -> bool:
         """Whether this is the connection that carries the run."""
@@ -177,6 +210,7 @@ class Plan:
             "allow": [entry.text() for entry in self.allow],
             "mode": self.mode,
             "leases": [str(network) for network in self.leases],
+            **({"silent": [_short(network) for network in self.silent]} if self.silent else {}),
         }
 
 
@@ -190,9 +224,17 @@ def from_dict(data: dict[str, object], session: Session) -> Plan:
     try:
         networks = [parse_network("management", str(value)) for value in management]
         links = [ipaddress.ip_network(str(value)) for value in leases]
-        return Plan(networks, [int(str(port)) for port in ports], parse_allow([str(entry) for entry in allow]), session, str(mode), links)
+        plan = Plan(networks, [int(str(port)) for port in ports], parse_allow([str(entry) for entry in allow]), session, str(mode), links)
     except ValueError as error:
         raise HostError("the plan in the work folder is damaged") from error
+    plan.silence(silent_of(data))
+    return plan
+
+
+def silent_of(plan: object) -> list[object]:
+    """The silent addresses in a plan's plain data; most have none."""
+    found = plan.get("silent") if isinstance(plan, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def way_in(plan: Plan | None, options: Mapping[str, object], changed: bool) -> tuple[str, list[str]]:

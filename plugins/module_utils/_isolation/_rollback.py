@@ -46,8 +46,9 @@ class Rollback:
         source = pkgutil.get_data(__name__.rpartition(".")[0], "_undo.py")  # works from AnsiballZ's archive too
         if source is None:
             raise HostError("rollback: the script that undoes the isolation is missing; nothing was changed")
-        script = self.work.write("undo.py", source)
-        self.work.write("armed-" + self.token, b"")
+        # A reboot takes the timer with it, and the rules that it would undo.
+        script = self.work.write("undo.py", source, lasting=False)
+        self.work.write("armed-" + self.token, b"", lasting=False)
         argv = [sys.executable or "/usr/bin/python3", "-I", "-S", script, self.token]
         runner = find("systemd-run", self.root)
         if runner is not None and os.path.isdir(os.path.join(self.root, "run/systemd/system")):
@@ -180,5 +181,5 @@ def sweep(work: Workdir) -> None:
     except FileNotFoundError:
         return
     for name in names:
-        if name == "undo.py" or name.startswith((*MARKS, "undone-", "confirmed-")):
+        if name in ("undo.py", "end.py") or name.startswith((*MARKS, "undone-", "confirmed-")):
             os.unlink(work.file(name))

@@ -17,7 +17,7 @@ from .._host._netstate import dump
 from .._host._processes import first_look
 from .._host._session import Session, management_session
 from .._host._sockets import owners, read_sockets
-from .._host._workdir import Workdir, elsewhere, unknown_here
+from .._host._workdir import Workdir, elsewhere, told_damage, unknown_here
 from .._text import printable
 from ._commands import NO_SYSTEMD
 from ._control import Isolation
@@ -37,10 +37,12 @@ _COMMON = [
     "address rewriting by others' nftables chains at the same outermost priorities as ours, planted before",
     "layer 2: ARP, and frames with an allowed address for another system on the same wire; network namespaces that only an open file or"
     " a mount elsewhere than in /run/netns holds",
-    "layer 2: programs with packet sockets hear what comes in before any rule does, so that they can be given orders, though no answer leaves",
+    "layer 2: AF_PACKET sockets for every type of frame see what comes in before any rule does, so that a program with one can still be given"
+    " orders, though no answer leaves",
     "containers and other network namespaces: what they send without being routed by this host (bridge ports, macvlan),"
-    " and their own open sockets, which are blocked but not ended",
+    " and their own open sockets, which are blocked, and ended only where this host tracks their connections",
     "flowtables that forward past the rules",
+    "connections that the host forwards for other systems: blocked, but their ends may take them up again after release",
     "root on the host who stops the unit that holds the rules, and network brought up in the initial RAM disk",
     "UDP and raw sockets without a fixed peer: what they send is rejected, but they stay open and could send again after release",
     "path MTU messages are taken from anybody; neighbour discovery and MLD reports go on with the link",
@@ -49,7 +51,7 @@ _COMMON = [
     " cluster programs in containers",
 ]
 _IPTABLES = [
-    "iptables: others' rules in earlier tables may rewrite the source of a packet before ours see it; one rule a network (no ipset);"
+    "iptables: others' rules in earlier tables may rewrite the source of a packet before ours see it;"
     " the two families are loaded one after the other",
 ]
 # By mode.
@@ -80,7 +82,7 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool = False) -> d
             result = remaining(work, result)
     else:
         result = _isolate(work, params, session, processes, sockets, check_mode, diff)
-    return result
+    return told_damage(work, result)
 
 
 def plan_of(params: Mapping[str, object], session: Session, transport: str) -> Plan:
@@ -125,6 +127,7 @@ def _isolate(
     flows = sorted({*isolation.flows(sockets), *isolation.flows(after)})
     described = describe(flows, processes)
     isolation.destroy(flows)
+    isolation.lower()
     what = "observed with {0}; {1} connections would be cut" if isolation.observes else "isolated with {0}; {1} connections cut"
     tell(work.case, what.format(isolation.backend, len(flows)) + "; not yet confirmed")
     return {**judged(isolation, described, diff, sockets=None if flows else after), **told(risks)}
@@ -142,6 +145,8 @@ def preflight(
     risks = look(session, processes, isolation.required)
     if not (isolation.cuts_already or isolation.observes):
         refuse(risks, strings(params["accept_risks"]))
+    isolation.choose_interfaces(bool(params.get("interfaces_down")) and not isolation.observes)
+    isolation.moves_deadline(params.get("ttl"))  # a host that cannot end it by itself is refused now
     return risks
 
 
@@ -156,9 +161,12 @@ def predicted(
     """Check mode: the rules that would be loaded and the flows that they would cut."""
     flows = isolation.flows(sockets) if isolation.changed else []
     verdict, reasons = way_in(isolation.plan, params, isolation.changed)
+    if not isolation.changed:
+        hold(isolation, params, check_mode=True)
     result = _result(isolation, "would_be " + verdict, reasons, describe(flows, processes), diff, listing=isolation.after)
     mode = isolation.plan.mode if isolation.plan is not None else ""
     result["not_covered"] = not_covered(isolation.backend, {"mode": mode})
+    result.update(isolation.foreseen(params.get("ttl")))
     return {**_observed(isolation, result), **told(risks)}
 
 
@@ -169,18 +177,21 @@ def _observed(isolation: Isolation, result: dict[str, object]) -> dict[str, obje
     return result
 
 
-def arm(isolation: Isolation, params: Mapping[str, object]) -> None:
-    """Arm the way back as the options say."""
+def arm(isolation: Isolation, params: Mapping[str, object], **more: object) -> None:
+    """Arm the way back as the options say; `more`: what else the work folder is to hold."""
     lost, then = str(params["on_management_lost"]), str(params["then"])
     if isolation.observes:  # nothing is cut, so there is nothing to widen or to keep
         lost = then = "release"
-    isolation.arm(int(str(params["confirm_within"])), lost, then)
+    isolation.arm(int(str(params["confirm_within"])), lost, then, **more)
 
 
-def hold(isolation: Isolation, params: Mapping[str, object]) -> None:
+def hold(isolation: Isolation, params: Mapping[str, object], check_mode: bool = False) -> None:
     """Have a confirmed isolation held as the options say; where nothing is cut, there is nothing to hold."""
     cuts = not isolation.observes
-    isolation.hold(cuts and bool(params["persist"]), cuts and bool(params["watch"]))
+    act = isolation.foretell_hold if check_mode else isolation.hold
+    act(cuts and bool(params["persist"]), cuts and bool(params["watch"]))
+    if not check_mode:  # `foreseen` tells of it
+        isolation.end_after(params.get("ttl"))
 
 
 def finish(
@@ -244,8 +255,13 @@ def judge(proof: Mapping[str, object], rolled_back: bool) -> tuple[str, list[str
         reasons.append("XDP or tc programs are at {0} places, which can send frames past the rules; proof.layer2.programs names them".format(
             len(frames["programs"])))
     if isinstance(frames, dict) and frames["elsewhere"]:
-        reasons.append("{0} interfaces in other network namespaces, or AF_XDP sockets, can send past the rules; proof.layer2.elsewhere names"
-                       " them".format(len(frames["elsewhere"])))
+        reasons.append("{0} interfaces in other network namespaces, AF_XDP sockets or tcx programs can send past the rules;"
+                       " proof.layer2.elsewhere names them".format(len(frames["elsewhere"])))
+    interfaces = proof.get("interfaces")
+    if isinstance(interfaces, dict) and interfaces["up"]:
+        reasons.append("{0} interfaces are up that should be down; run again".format(len(interfaces["up"])))
+    if proof.get("no_end"):
+        reasons.append("the isolation does not end by itself as was asked for: {0}".format(proof["no_end"]))
     if proof["widened"]:
         reasons.append("management does not hold the address by which the controller reaches the host, so SSH was opened to that one too: "
                        "correct the list and run again")
@@ -309,7 +325,7 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
     reasons = [] if isolation.changed else elsewhere(work)
     from .._remains import evidence
 
-    beside = [*([] if reasons or isolation.changed else unknown_here(work)), *evidence(work)]
+    beside = [*([] if reasons or isolation.changed else unknown_here(work)), *evidence(work), *isolation.ended()]
     if check_mode:
         return _result(isolation, "would_be " + ("partial" if reasons else "released"), [*reasons, *beside], [], diff)
     drift = isolation.drift()  # what the unit has written goes with it
@@ -317,8 +333,7 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
     remaining = ended["remaining"]
     if isinstance(remaining, list) and remaining:
         reasons.append("{0} forbidden connections could not be ended and may come back to life".format(len(remaining)))
-    if ended["left"]:
-        reasons.append(str(ended["left"]))
+    reasons += strings(ended["left"])
     if isolation.changed:
         tell(work.case, "isolation released")
     verdict = "partial" if reasons else "released"
@@ -327,7 +342,9 @@ def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> d
     told_of: dict[str, object] = {key: strings(ended[key]) for key in ("residual", "changed_by_others")}
     if told_of["changed_by_others"]:
         reasons.append("what others have in the firewall has changed since the isolation was confirmed; it stays as it is")
-    reasons += beside
+    if ended["may_go_on"]:
+        reasons.append("{0} connections that the host forwarded for others were cut; their ends may take them up again".format(ended["may_go_on"]))
+    reasons += [*strings(ended["gone_meanwhile"]), *beside]
     return {**_result(isolation, verdict, reasons, [], diff), **told_of, "drift": drift}
 
 
@@ -353,10 +370,14 @@ def _result(
 
 
 def difference(isolation: Isolation, listing: str) -> dict[str, str]:
-    """Our part of the firewall before and after, for diff mode."""
+    """Our part of the firewall before and after, for diff mode; the unit that holds it, where nothing else is changed."""
+    unit = isolation.unit_change
+    if unit is not None and isolation.before == listing:
+        return {**{when: _lines(unit[when]) for when in ("before", "after")}, "before_header": unit["unit"], "after_header": unit["unit"]}
     header = "firewall rules of Firebreak ({0})".format(isolation.backend)
+    before, after = isolation.interfaces.difference() if isolation.interfaces is not None else ("", "")
     return {
-        "before": _lines(isolation.before), "after": _lines(listing),
+        "before": _lines(isolation.before + before), "after": _lines(listing + after),
         "before_header": header, "after_header": header,
     }
 
@@ -385,6 +406,8 @@ def not_covered(backend: str, proof: Mapping[str, object]) -> list[str]:
             found.append("persist: the rules are gone after a reboot" + why)
         if not held["watch"]:
             found.append("watch: rules that root, another firewall's reload or 'nft flush ruleset' removes are not put back" + why)
+            if proof.get("interfaces"):
+                found.append("interfaces_down: nothing takes down again what others take up" + why)
         elif not held["owner"]:
             found.append("watch: rules that are removed are put back within {0} seconds, not at once: nft knows no tables with an owner".format(_WATCH))
     return found

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """Deal with an isolation that nobody confirmed. Runs alone on the host, after the module is gone: `undo.py TOKEN`.
+As `end.py end TOKEN` it ends one that was confirmed, when its time is over (_ttl.py).
 
 It imports nothing of ours and uses no shell. Beside it lie state.json, which holds the commands, and the file `armed-TOKEN`.
 Who renames that file decides: the confirmation and the undo never both happen. In between it may be called `open-TOKEN`: the
@@ -55,6 +56,79 @@ def empty(argv: list[str], chain: str) -> bool:
         line.startswith("-A ") or (line.startswith(":") and " ACCEPT " not in line) for line in lines)
 
 
+def _index(name: str) -> int:
+    """The number that an interface has now; 0 where it is gone."""
+    import socket
+
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0
+
+
+def _filled(message: dict[str, object]) -> bytes | None:
+    """What a message says today: None where its time has run out. Raises OSError where an interface of it is gone."""
+    import socket
+    import struct
+
+    body = bytearray.fromhex(str(message["body"]))
+    places, ages = message.get("at"), message.get("ages")
+    for offset, name in places if isinstance(places, list) else []:
+        struct.pack_into("=I", body, offset, socket.if_nametoindex(name))
+    left = 1
+    for offset in ages if isinstance(ages, list) else []:
+        left = max(0, struct.unpack_from("=I", body, offset)[0] - max(0, int(time.time()) - int(str(message["seconds"]))))
+        struct.pack_into("=I", body, offset, left)
+    return bytes(body) if left else None
+
+
+def replay(messages: object, patience: float = 4.0) -> tuple[int, list[str]]:
+    """Send the kernel messages of rtnetlink that give interfaces back what they had: (how many it refuses, interfaces that are gone).
+
+    Each is {"type", "flags": of the header; "body": hex; "at": [[offset, interface whose number belongs there], ...]; "ages": offsets
+    of lifetimes, the last one to the end, as they were at "seconds"; "of": interfaces}. What is there already is none that is refused.
+    Some are refused until others are in force, or until nobody has objected to an address: they are sent again, for `patience` seconds.
+    """
+    import errno
+    import socket
+    import struct
+
+    waiting = [message for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
+    if not waiting:
+        return 0, []
+    gone: set[str] = set()
+    damaged = 0
+    end = time.monotonic() + patience
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as channel:
+        channel.settimeout(10)
+        while waiting:
+            refused = []
+            for message in waiting:
+                try:
+                    body = _filled(message)
+                    # NLM_F_REQUEST and NLM_F_ACK
+                    head = struct.pack("=HHII", message["type"], int(str(message["flags"])) | 5, 1, 0)
+                except (struct.error, LookupError, TypeError, ValueError):  # somebody has damaged what was recorded
+                    damaged += 1
+                    continue
+                except OSError:
+                    places = message["at"]
+                    gone.update(str(name) for _offset, name in (places if isinstance(places, list) else []) if not _index(str(name)))
+                    continue
+                if body is None:
+                    continue
+                channel.send(struct.pack("=I", 16 + len(body)) + head + body)
+                # The answer's number is that of an error, or 0.
+                if -struct.unpack_from("=i", channel.recv(65536), 16)[0] not in (0, errno.EEXIST):
+                    refused.append(message)
+            if not refused or time.monotonic() > end:
+                return damaged + len(refused), sorted(gone)
+            if len(refused) == len(waiting):
+                time.sleep(0.1)
+            waiting = refused
+    return damaged, sorted(gone)
+
+
 def silent(commands: list[list[str]]) -> bool:
     """Whether commands succeed and say nothing."""
     import subprocess
@@ -72,7 +146,7 @@ def silent(commands: list[list[str]]) -> bool:
 def perform(steps: list[dict[str, object]]) -> int:
     """Run the commands of the way back; how many failed that should not have.
 
-    One that succeeds makes the next `spares` ones needless.
+    One that succeeds makes the next `spares` ones needless. A step may also hold messages for the kernel (`replay`).
     """
     import subprocess
 
@@ -86,6 +160,12 @@ def perform(steps: list[dict[str, object]]) -> int:
             continue
         quiet = step.get("if_silent")
         if isinstance(quiet, list) and not silent(quiet):
+            continue
+        if "netlink" in step:
+            try:
+                failed += replay(step["netlink"])[0]
+            except OSError:
+                failed += 1
             continue
         argv = step["argv"]
         if not isinstance(argv, list):
@@ -198,7 +278,11 @@ class Undo:
         """The word for what it came to: "confirmed", "released", "held" or "sabotaged"."""
         if not self.decide("armed", "open"):
             return "confirmed"
-        state = _load(self.path)
+        try:
+            state = _load(self.path)
+        except (OSError, ValueError, RecursionError):
+            self.say("nobody confirmed the isolation, and what would undo it cannot be read: it stays, with the way in that it has")
+            return "held"
         isolation = state.get("isolation")
         isolation = isolation if isinstance(isolation, dict) else {}
         if isolation.get("on_lost") == "release":
@@ -243,6 +327,46 @@ class Undo:
         return "released"
 
 
+    def end(self, sleep: Callable[[float], None]) -> str:
+        """The time of a confirmed isolation is over: "ended", or "kept" where somebody has decided otherwise meanwhile."""
+        import fcntl
+
+        lock = os.open(os.path.dirname(self.folder), os.O_RDONLY)
+        try:
+            while True:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # a run that is at work is waited for
+                state = _load(self.path)
+                isolation = state.get("isolation")
+                isolation = before = isolation if isinstance(isolation, dict) else {}
+                previous = isolation.get("previous")
+                if isinstance(previous, dict):
+                    before = previous
+                if not self._is_mine(isolation) and not self._is_mine(before):
+                    return "kept"
+                if self._is_mine(isolation) or isolation.get("rolled_back_at"):
+                    break
+                # It is being replaced, and if nobody confirms that, it is in force again.
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                sleep(5)
+            mine = isolation if self._is_mine(isolation) else before
+            end = mine["end"]
+            end = end if isinstance(end, dict) else {}
+            failed = _twice(end.get("steps"))
+            record = mine.get("interfaces")
+            failed += perform([{"netlink": record.get("messages")}]) if isinstance(record, dict) else 0
+            _note(self.path, {"ended_at": _now(), "end_failed": failed, "end": None})
+            self.say("isolation ended by itself: its time (ttl) is over" + _failures(failed))
+            last = end.get("last")
+            perform(last if isinstance(last, list) else [])
+        finally:
+            os.close(lock)
+        return "ended"
+
+    def _is_mine(self, isolation: dict[str, object]) -> bool:
+        end = isolation.get("end")
+        return isinstance(end, dict) and end.get("token") == self.token
+
+
 def _failures(failed: int) -> str:
     return "; {0} commands failed".format(failed) if failed else ""
 
@@ -253,6 +377,9 @@ def _now() -> str:
 
 def main() -> None:
     """Deal with the isolation beside this file."""
+    if sys.argv[1] == "end":
+        Undo(os.path.dirname(os.path.abspath(__file__)), sys.argv[2]).end(time.sleep)
+        return
     Undo(os.path.dirname(os.path.abspath(__file__)), sys.argv[1]).go(time.sleep)
 
 

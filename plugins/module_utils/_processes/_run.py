@@ -14,7 +14,7 @@ from .._errors import HostError, OptionError
 from .._host._journal import tell
 from .._host._processes import first_look
 from .._host._sockets import read_sockets
-from .._host._workdir import Workdir, elsewhere, unknown_here
+from .._host._workdir import Workdir, elsewhere, told_damage, unknown_here
 from ._again import describe, survivors
 from ._decide import FREEZE, REPORT, TERMINATE
 from ._freeze import STOPPED, entries_of, state_of, thaw
@@ -72,7 +72,7 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool, timeline: Ti
         if not seconds:
             found["not_covered"] = [*strings(found["not_covered"]), NO_SECOND_LOOK]
     found["timeline"] = timeline.steps
-    return found
+    return told_damage(work, found)
 
 
 def suspects_of(

@@ -122,6 +122,17 @@ class Suspects:
             one.action = REPORT if one.spared is not None else bounded(one.level, autonomy)
         self.findings.sort(key=lambda one: (order.index(one.level), one.process.start, one.process.pid))
 
+    @property
+    def peers(self) -> list[str]:
+        """Addresses elsewhere with which suspects have connections and nobody else, those of suspects too that the autonomy leaves alone.
+
+        Else a suspect could have the host hang on a server that its own programs need, by calling there too.
+        """
+        found = [socket for one in self.findings if one.level != REPORT and one.spared is None for socket in self.world.peers(one.process)]
+        theirs = {socket.inode for socket in found}
+        others = {socket.remote_address for inode, socket in self.world.sockets.items() if inode not in theirs} if found else set()
+        return sorted({socket.remote_address for socket in found} - others)
+
     def newcomers(self) -> bool:
         """Take in what has started since the last look; whether a target is among it."""
         count = len(self.targets)

@@ -46,7 +46,8 @@ class Allowed(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """What a run is asked for. peer: of the live session, "" for none; port: that its sshd answers on, 0 for none."""
+    """What a run is asked for. peer: of the live session, "" for none; port: that its sshd answers on, 0 for none; silent: peers of
+    suspects, of which the host alone tells, so that they must neither open nor close anything."""
 
     peer: str
     port: int
@@ -55,13 +56,16 @@ class Policy(NamedTuple):
     allow: list[Allowed]
     spelt: bool
     case: str
+    silent: tuple[str, ...] = ()
 
     def plan(self) -> Plan:
         """What the product makes of it."""
         session = Session("", 0, "", 0, "none", [1])
         if self.peer:
             session = Session(self.peer, 40000, OWN[6 if ":" in self.peer else 4], self.port, "sshd-socket", [1])
-        return make_plan(session, [entry.text(self.spelt) for entry in self.allow], self.management, self.networks, "local")
+        plan = make_plan(session, [entry.text(self.spelt) for entry in self.allow], self.management, self.networks, "local")
+        plan.silence(self.silent)
+        return plan
 
     def responders(self) -> list[str]:
         """Who may reach sshd: the live peer, or what was given in its place, and the networks of all responders."""
@@ -201,7 +205,20 @@ def policies(draw: st.DrawFn, most: int = 12) -> Policy:
     return Policy(
         peer, draw(st.one_of(st.sampled_from([22, 2222, 443]), _PORTS)) if peer else 0, draw(st.lists(named, max_size=2)),
         draw(st.lists(named, max_size=3)), draw(st.lists(_entries(named), min_size=size, max_size=size)), draw(st.booleans()),
-        draw(st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", fullmatch=True)))
+        draw(st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", fullmatch=True)),
+        tuple(draw(st.lists(st.one_of(hosts, st.sampled_from([*STRANGERS[4], *STRANGERS[6], *LOOPBACK.values(), "0.0.0.0/0", "x"])), max_size=4))))
+
+
+@st.composite
+def crowded(draw: st.DrawFn) -> Policy:
+    """A policy with many small networks near each other for few purposes, as a fleet's monitoring systems are."""
+    version, base = draw(st.sampled_from([*((4, base) for base in _BASES), *((6, base) for base in _BASES6)]))
+    bits = 32 if version == 4 else 128
+    sizes = st.tuples(st.integers(0, 4095), st.integers(bits - 3, bits))
+    named = [_network(version, base, noise, length) for noise, length in draw(st.lists(sizes, min_size=8, max_size=60))]
+    purposes = draw(st.lists(st.tuples(st.sampled_from(["tcp", "udp"]), _PORTS, _DIRECTIONS), min_size=1, max_size=2))
+    allow = [Allowed(network, *draw(st.sampled_from(purposes))) for network in named if network is not None]
+    return Policy("", 0, [], draw(st.lists(networks(), max_size=1)), allow, False, "crowd")
 
 
 # --- random packets for a policy -----------------------------------------------------------------------------------------

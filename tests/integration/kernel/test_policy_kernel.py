@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.firebreak.response.plugins.module_utils._isolation import _iptables, _layer2, _nftables, _tc_backend
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _iptables, _iptables_tree, _layer2, _nftables, _tc_backend
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._commands import run
 from ansible_collections.firebreak.response.tests.integration.kernel import policies as made
 from ansible_collections.firebreak.response.tests.integration.kernel.policies import Packet, Policy
@@ -51,6 +51,12 @@ def wire():
     private = Wire()
     yield private
     private.close()
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
 
 
 def accepted(argv: list[str], text: str) -> None:
@@ -122,8 +128,9 @@ def test_this_machine_has_iptables_to_try():
 
 
 @settings(SETTINGS, max_examples=80)
-@given(policy=made.policies(), seed=st.integers(0, 2**32 - 1))
-def test_what_the_policy_says_passes_and_nothing_else(wire, policy, seed):
+@given(policy=st.one_of(made.policies(), made.crowded()), seed=st.integers(0, 2**32 - 1), row=st.sampled_from((1, 3, 8, _iptables_tree.MOST)))
+def test_what_the_policy_says_passes_and_nothing_else(wire, monkeypatch_module, policy, seed, row):
+    monkeypatch_module.setattr(_iptables_tree, "MOST", row)  # so that a few networks make a tree
     packets = made.packets(policy, random.Random(seed), PACKETS)
     # Only what passes without rules tells something of them.
     packets = [packet for packet, passed in zip(packets, wire.call(lambda: wire.through(packets))) if passed]

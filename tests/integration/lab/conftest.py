@@ -46,5 +46,5 @@ def clean(host: str) -> None:
     hosts.execute(host, [
         "sh", "-c", "systemctl stop 'firebreak-*' 2>/dev/null; nft flush ruleset; rm -rf /var/lib/firebreak; "
         "tc qdisc delete dev host0 clsact 2>/dev/null; "
-        "rm -f /etc/systemd/system/firebreak-* /etc/systemd/system/*.wants/firebreak-* /run/systemd/system/firebreak-*; "
+        "rm -rf /etc/systemd/system/firebreak-* /etc/systemd/system/*.wants/firebreak-* /run/systemd/system/firebreak-*; "
         "systemctl daemon-reload"], check=False)

@@ -15,9 +15,17 @@ import time
 from tests.lab import hosts, network
 from tests.lab.machine import inside
 
-from .channels import FRAMES_OF
-
 EVERY = 0.2  # seconds between what each end says on each socket
+# How an ear begins: the frames that come out of a wire's other end, with their ethertype, until its input ends.
+FRAMES_OF = """
+import json, select, socket, struct, sys
+def frames_of(device):
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0); s.bind((device, 3))
+    print("ready", flush=True)
+    while s in select.select([s, sys.stdin], [], [])[0]:
+        data, source = s.recvfrom(65536)
+        if source[2] != socket.PACKET_OUTGOING: yield struct.unpack_from("!H", data, 12)[0], data
+"""
 # Every byte that arrives is told as [name of the flow, bytes], a line each. The name goes by the port of the flow.
 _COMMON = """
 import json, os, socket, struct, sys, threading, time

@@ -268,8 +268,11 @@ def test_a_held_isolation_can_be_changed_and_a_bad_change_leaves_it_as_it_was(ho
         return hosts.execute(host, ["systemctl", "is-active", "firebreak-hold-HELD.service"], check=False).stdout.strip()
 
     wider = "allow='10.66.0.30 514/udp'"
+    stubborn = ("mkdir /etc/systemd/system/firebreak-hold-HELD.service.d; "
+                "printf '[Unit]\\nRefuseManualStop=yes\\n' >/etc/systemd/system/firebreak-hold-HELD.service.d/x.conf; systemctl daemon-reload; ")
     assert isolate()["verdict"] == "contained" and unit() == "active"
     assert isolate()["changed"] is False
+    hosts.execute(host, ["sh", "-c", stubborn])  # somebody would have the unit go on with the rules of before
     changed = isolate(wider)
     assert (changed["verdict"], changed["changed"], changed["drift"]) == ("contained", True, [])
     held = hosts.execute(host, ["sh", "-c", "cat /var/lib/firebreak/HELD/hold/*.rules"]).stdout
@@ -284,17 +287,19 @@ def test_a_held_isolation_can_be_changed_and_a_bad_change_leaves_it_as_it_was(ho
         hold = result["proof"]["hold"]
         assert (result["verdict"], hold["persist"], hold["watch"]) == ("contained", persist, watch), result
         assert isolate(f"{wider} persist={persist} watch={watch}")["changed"] is False
-    # Without what the host remembers, the isolation in force is applied and confirmed anew.
-    hosts.execute(host, ["rm", "/var/lib/firebreak/HELD/state.json"])
-    anew = isolate(wider)
-    assert (anew["verdict"], anew["changed"], unit()) == ("contained", True, "active"), anew
-    # Whatever somebody has made of the unit, a release is none while something of it is in force.
-    isolate(wider)
-    hosts.execute(host, ["sh", "-c", "rm /etc/systemd/system/firebreak-hold-HELD.service; mkdir /etc/systemd/system/firebreak-hold-HELD.service.d; "
-                         "printf '[Unit]\\nRefuseManualStop=yes\\n' >/etc/systemd/system/firebreak-hold-HELD.service.d/x.conf; systemctl daemon-reload; "
-                         "mkdir -p /var/lib/firebreak/HELD/hold/sub/deeper"])
+    # Without what the host remembers, or where somebody has spoiled it, the isolation in force is applied and confirmed anew.
+    state = "/var/lib/firebreak/HELD/state.json"
+    for spoil, verdict in ((["rm", state], "contained"), (["sh", "-c", f"echo '{{' >{state}"], "partial")):
+        hosts.execute(host, spoil)
+        anew = isolate(wider)
+        assert (anew["verdict"], anew["changed"], unit()) == (verdict, True, "active"), anew
+        assert ("was damaged" in str(anew["reasons"])) is (verdict == "partial")
+    assert isolate(wider)["verdict"] == "contained"
+    # Whatever somebody has made of the unit and of the state, a release is none while something of it is in force.
+    hosts.execute(host, ["sh", "-c", "rm /etc/systemd/system/firebreak-hold-HELD.service; " + stubborn +
+                         "mkdir -p /var/lib/firebreak/HELD/hold/sub/deeper; echo nonsense >" + state])
     released = adhoc(host, "isolation", "case=HELD state=released").of(host)
-    assert released["verdict"] == "released", released
+    assert released["verdict"] == "partial" and "was damaged" in str(released["reasons"]), released
     left = hosts.execute(
         host, ["sh", "-c", "nft list ruleset | grep -i firebreak; iptables-save | grep FIREBREAK; ls -d /var/lib/firebreak/HELD/hold"], check=False)
     assert (left.stdout, unit()) == ("", "inactive")

@@ -10,15 +10,16 @@ import contextlib
 import subprocess
 import time
 
+import pytest
+
 from tests.lab import hosts, intruders, network
 from tests.lab.controller import adhoc, seen
 from tests.lab.machine import inside
 
-from .channels import heard, listening
+from .channels import ELSE, IN, NEW
+from .trial import Counts, Trial, said
 
-OUT = ("tcp-ipv4", "udp-ipv6", "icmp-with-payload-ipv4", "neighbour-tcp")
-FRAMES = ("packet-socket-ipv4", "odd-ethertype")
-IN = ("inbound-ssh-from-a-neighbour", "inbound-ping")
+SECONDS = 6.0
 PORT = 7070
 # Says how many datagrams came in until it is told to stop.
 LISTEN = f"""
@@ -67,7 +68,19 @@ def rules(host: str) -> str:
     return hosts.execute(host, ["nft", "-s", "list", "ruleset"]).stdout
 
 
-def test_observe_counts_egress_cuts_what_leaves_and_full_cuts_all(cell):
+@pytest.fixture
+def on_trial():
+    """Begins a trial, which ends with the test at the latest."""
+    with contextlib.ExitStack() as stack:
+        yield stack.enter_context
+
+
+def leaks(counts: Counts, result: dict) -> Counts:
+    """What was heard and the result does not name."""
+    return {place: count for place, count in counts.items() if count and not said(result, *place)}
+
+
+def test_observe_counts_egress_cuts_what_leaves_and_full_cuts_all(cell, on_trial):
     host, backend = cell
     before = rules(host)
     intruders.plant(host, "reverse-shell")
@@ -81,11 +94,14 @@ def test_observe_counts_egress_cuts_what_leaves_and_full_cuts_all(cell):
     assert any(flow["remote"] == f"{network.C2}:4444" for flow in result["flows_observed"])
     assert any(line.startswith("mode observe") for line in result["not_covered"])
     began = time.time()
-    assert [name for name in (*OUT, *FRAMES, *IN) if not (heard(host, name) or heard(host, name, 1.0))] == []
+    trial = on_trial(Trial(host))
+    assert trial.void() == []
     assert comes_in(host) == 5
-    with listening(host) as passed, flooding(host):
+    passed = trial.counts()[ELSE, NEW]
+    with flooding(host):
         time.sleep(0.5)
-    assert passed[0] > 500, "the flood of below is none"
+    assert trial.counts()[ELSE, NEW] - passed > 500, "the flood of below is none"
+    trial.pause()
     assert seen("c2", began, network.address(host), "shell"), "what is observed must live on"
     again = adhoc(host, "isolation", f"case=MODES backend={backend} mode=observe").of(host)
     assert (again["verdict"], again["changed"]) == ("reported", False)
@@ -97,23 +113,30 @@ def test_observe_counts_egress_cuts_what_leaves_and_full_cuts_all(cell):
     assert any(flow["remote"] == f"{network.C2}:4444" for flow in result["flows_cut"])
     assert any(line.startswith("mode egress") for line in result["not_covered"])
     cut = time.time()
-    assert {name: count for name in (*OUT, *FRAMES, *IN) if (count := heard(host, name))} == {}
-    assert comes_in(host) == 5
+    trial.resume()
+    counts = trial.heard(SECONDS)
+    assert leaks({place: count for place, count in counts.items() if place[1] != IN}, result) == {}
+    assert comes_in(host) == 5 and counts["udp-ipv4", IN]
     assert not seen("c2", cut, network.address(host))
     assert hosts.answers("controller", network.address(host), 22) and hosts.answers("monitoring", network.address(host), 9100)
 
     # A change of mode opens nothing in between.
-    with listening(host) as passed, flooding(host):
+    passed = trial.counts()
+    with flooding(host):
         result = adhoc(host, "isolation", f"case=MODES backend={backend} mode=full").of(host)
-    assert (result["verdict"], result["changed"], passed) == ("contained", True, [0]), result["reasons"]
+    assert (result["verdict"], result["changed"]) == ("contained", True), result["reasons"]
+    assert leaks({place: count - passed[place] for place, count in trial.counts().items() if place[1] != IN}, result) == {}
     assert comes_in(host) == 0
-    assert {name: count for name in (*OUT, *FRAMES, *IN) if (count := heard(host, name))} == {}
+    assert leaks(trial.heard(SECONDS), result) == {}
+    trial.close()
     assert adhoc(host, "isolation", f"case=MODES backend={backend} mode=full").of(host)["changed"] is False
 
     # Back to observing: the copy that was held, and the rules for frames, are gone.
     result = adhoc(host, "isolation", f"case=MODES backend={backend} mode=observe").of(host)
     assert (result["verdict"], result["proof"]["hold"]["unit"]) == ("reported", ""), result["reasons"]
-    assert comes_in(host) == 5 and all(heard(host, name) or heard(host, name, 1.0) for name in (*OUT, *FRAMES))
+    assert comes_in(host) == 5
+    with Trial(host) as trial:
+        assert trial.void() == []
     released = adhoc(host, "isolation", "case=MODES state=released").of(host)
     assert (released["verdict"], released["changed"], released["changed_by_others"]) == ("released", True, [])
     assert rules(host) == before

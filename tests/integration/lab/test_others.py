@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The leak matrix of the ways in which people isolate a host today, by the same channels and the same ear as ours.
+"""The leak matrix of the ways in which people isolate a host today, by the same channels, ends and ear as ours.
 
 `./dev matrix others` runs all of them, a run of the tests one of them, another each day. A leak is theirs and only reported; what
 would make the comparison worthless fails: a channel that was shut before, a way that does not isolate, a responder who is locked out.
@@ -15,15 +15,17 @@ import time
 
 import pytest
 
-from tests.lab import hosts, intruders, network
+from tests.lab import hosts, network
 from tests.lab.controller import playbook
 from tests.lab.machine import STATE
 
 from . import matrix
-from .channels import FORGET, LIVE, ONCE, heard, shut
+from .channels import FORGET, LIVE, NEW, PAST
 from .conftest import clean
+from .trial import Past, Trial, rows_of
 
 HOST = "deb13"
+SECONDS = 8.0
 RESPONDER, MONITORING = network.address("controller"), network.MONITORING
 # As it stands in many a runbook: what is established may go on, the responder's ssh and the monitoring system too, the rest is dropped.
 SCRIPT = f"""
@@ -117,19 +119,26 @@ def way(request, lab):
 
 
 def test_ways_of_others(way):
-    before = shut(HOST)
-    assert not before, f"channels that are shut before the isolation prove nothing: {before}"
-    # What the trial has left in connection tracking would make new channels old ones; who goes on speaking is known again at once.
-    hosts.execute(HOST, ["python3", "-c", FORGET])
-    time.sleep(1.2)
-    WAYS[way]()
-    counts = {name: heard(HOST, name) for name in LIVE}
-    for intruder, _only in LIVE.values():  # one that goes on would be heard in every other channel
-        intruders.unplant(HOST, intruder)
-    counts.update({name: heard(HOST, name) for name in ONCE})
-    rows = [{"case": name, "release": HOST, "backend": way, "expected": "reported only", "got": count, "holds": count == 0}
-            for name, count in counts.items()]
-    open_ = [name for name in ("tcp-ipv4", "udp-ipv4", "inbound-9100-from-a-neighbour") if counts[name]]
+    with Trial(HOST) as trial:
+        assert trial.void() == [], "channels that are shut before the isolation prove nothing"
+        trial.pause()
+        # What the trial has left in connection tracking would make new channels old ones; who goes on speaking is known again at once.
+        hosts.execute(HOST, ["python3", "-c", FORGET])
+        time.sleep(1.2)
+        WAYS[way]()
+        trial.resume()
+        counts = trial.heard(SECONDS)
+    open_ = [name for name in ("tcp-ipv4", "udp-ipv4", "inbound-9100-from-a-neighbour") if counts[name, NEW]]
     assert not open_, f"this way does not isolate: {open_}"
     assert hosts.answers("controller", network.address(HOST), 22)
-    matrix.write("others", rows)
+    matrix.write("others", rows_of(counts, (HOST, way), None))
+
+
+def test_what_goes_past_every_rule_of_others(way):
+    with Past(HOST) as past:
+        assert past.void() == [], "what leads nowhere before the isolation proves nothing"
+        WAYS[way]()
+        counts = past.soon()
+    matrix.write("others", [
+        {"case": name, "release": HOST, "backend": way, "expected": "reported only", "ways": [LIVE], LIVE: counts[name, LIVE],
+         "got": f"{counts[name, LIVE]} {LIVE}" if counts[name, LIVE] else 0, "holds": not counts[name, LIVE]} for name in PAST])

@@ -25,6 +25,21 @@ def test_mapped_address_is_asked_for_as_ipv6():
     assert message[28:44] == b"\x00" * 10 + b"\xff\xff" + bytes([10, 0, 0, 2])
 
 
+def told(port: int, peer: int, address: bytes, kind: int = 20) -> bytes:
+    """What the kernel says of an IPv4 socket, with the cookie "cookie.."."""
+    ends = struct.pack("!HH16s16s", port, peer, bytes([10, 0, 0, 2]), address)
+    return struct.pack("=IHHIIBBBB", 88, kind, 0, 0, 0, 2, 1, 0, 0) + ends + struct.pack("=I8s5I", 0, b"cookie..", 0, 0, 0, 0, 7)
+
+
+def test_only_the_very_socket_is_taken_for_it():
+    ours = Socket("tcp", 4, "10.0.0.2", 22, "198.51.100.7", 4444, "ESTABLISHED", 0, 1)
+    peer = bytes([198, 51, 100, 7])
+    assert _sock_diag.found(ours, told(22, 4444, peer)) == b"cookie.."
+    assert _sock_diag.request(ours, cookie=b"cookie..").endswith(b"cookie..")
+    for other in (told(22, 0, bytes(4)), told(22, 4445, peer), told(22, 4444, peer, 2), told(22, 4444, peer)[:60], b""):
+        assert _sock_diag.found(ours, other) == b""
+
+
 def test_answers_that_are_none_are_errors():
     assert _sock_diag.answer(b"") == errno.EPROTO
     assert _sock_diag.answer(struct.pack("=IHHII", 20, 3, 0, 0, 0) + b"\x00" * 4) == errno.EPROTO

@@ -124,7 +124,7 @@ def holder(tmp_path, monkeypatch, systemd: bool = True):
     for folder in ("var/lib/firebreak", "etc/systemd/system", "usr/bin", *(["run/systemd/system"] if systemd else [])):
         (tmp_path / folder).mkdir(parents=True)
     program(tmp_path / "usr/bin", "systemctl", """cd '{0}'; echo "$@" >>calls
-case $1 in start) touch active;; stop) [ -e stubborn ] || rm -f active;; kill) [ -e immortal ] || rm -f active stubborn;; is-active) test -e active;; esac
+case $1 in start) touch active;; stop) [ -e stubborn ] || [ -e refusing ] || rm -f active;; daemon-reload) rm -f refusing;; kill) [ -e immortal ] || rm -f active stubborn;; is-active) test -e active;; esac
 """.format(tmp_path))
     monkeypatch.setattr(_holder, "table_exists", lambda family, name: False)
     monkeypatch.setattr(_holder, "_PATIENCE", 0.01)
@@ -153,7 +153,7 @@ def test_a_unit_comes_once_and_goes_without_a_trace(tmp_path, monkeypatch):
     assert make().put(engine, PLAN, True, True) is False
     assert calls(tmp_path) == ["is-active " + unit]
     assert make().put(engine, PLAN, False, True) is True, "not over a reboot any more"
-    assert calls(tmp_path) == ["stop " + unit, "daemon-reload", "start " + unit, "is-active " + unit]
+    assert calls(tmp_path) == ["stop " + unit, "is-active " + unit, "daemon-reload", "start " + unit, "is-active " + unit]
     assert not (tmp_path / "etc/systemd/system" / unit).exists() and (tmp_path / "run/systemd/system" / unit).exists()
     assert make().remove() is True
     assert [call for call in calls(tmp_path) if not call.startswith("is-active")] == ["stop " + unit, "daemon-reload"]
@@ -183,6 +183,20 @@ def test_a_unit_is_removed_whatever_was_made_of_it(tmp_path, monkeypatch):
     assert make().remove() is True
     assert os.listdir(work.path) == [] and (elsewhere / "kept").exists() and not (tmp_path / "active").exists()
     assert not (tmp_path / "etc/systemd/system" / (unit + ".d")).exists()
+
+
+def test_a_unit_that_is_made_to_refuse_does_not_go_on_with_the_rules_of_before(tmp_path, monkeypatch):
+    dummy, engine, make = holder(tmp_path, monkeypatch)
+    make().put(engine, PLAN, True, True)
+    drop_in = tmp_path / "run/systemd/system" / (_commands.unit_name("INC-42") + ".d")
+    drop_in.mkdir()
+    (tmp_path / "refusing").touch()  # until the service manager reads its files again
+    make().stop()
+    assert not drop_in.exists() and not (tmp_path / "active").exists()
+    make().put(engine, PLAN, True, True)
+    (tmp_path / "stubborn").touch()
+    with pytest.raises(HostError, match="cannot be stopped"):
+        make().stop()
 
 
 def test_a_release_is_none_while_something_holds_the_isolation(tmp_path, monkeypatch):

@@ -346,6 +346,12 @@ class Inspected:
     def __init__(self, before: str) -> None:
         self.cuts_already = bool(before)
 
+    def choose_interfaces(self, wanted: bool) -> None:
+        assert wanted is False
+
+    def moves_deadline(self, ttl: object) -> None:
+        assert ttl is None
+
 
 def test_a_host_that_is_isolated_already_is_told_and_not_refused(monkeypatch):
     risks = [Risk("network-root", True, "what", "instead")]
@@ -376,6 +382,12 @@ def test_a_containment_is_refused_before_its_evidence_is_a_file(monkeypatch):
 
         def inspect(self) -> None:
             order.append("inspected")
+
+        def choose_interfaces(self, wanted: bool) -> None:
+            order.append("interfaces chosen")
+
+        def moves_deadline(self, ttl: object) -> None:
+            order.append("deadline looked at")
 
     class Bundle:
         def __init__(self, *_arguments: object) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.firebreak.response.plugins.module_utils._host._session import Session
 from ansible_collections.firebreak.response.plugins.module_utils._isolation import _iptables, _nftables
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._commands import NO_SYSTEMD
@@ -17,6 +18,13 @@ SSH = Session("10.0.0.1", 40000, "10.0.0.2", 2222, "sshd-socket", [1])
 
 def plan(*allow: str):
     return make_plan(SSH, list(allow), [], [], "ssh")
+
+
+@pytest.mark.parametrize("management, counted", [([], 1), (["10.0.0.0/24"], 1), (["192.0.2.77"], 0), (["2001:db8::/32"], 0)])
+def test_connections_of_a_responder_whom_the_list_itself_keeps_out_are_no_sign_of_sabotage(management, counted):
+    made = make_plan(SSH, [], management, [], "ssh")
+    assert _nftables.render(made, "INC-1").count("== syn counter") == counted
+    assert sum(rule.endswith("--tcp-flags SYN,ACK SYN") for rule in _iptables.chains(made, "INC-1", 4)["FIREBREAK-INPUT"]) == counted
 
 
 def test_no_rule_asks_connection_tracking():

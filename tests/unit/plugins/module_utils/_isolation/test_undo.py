@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from ansible_collections.firebreak.response.plugins.module_utils._isolation import _nftables, _rollback, _undo
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _iptables, _nftables, _rollback, _undo
 
 
 def folder(tmp_path, **state: object):
@@ -83,6 +83,14 @@ def test_a_confirmation_in_the_second_interval_is_taken(tmp_path):
     assert not (tmp_path / "done").exists()
 
 
+@pytest.mark.parametrize("end", ["", " "])  # of iptables 1.8.9 and 1.8.7
+def test_connections_of_the_responder_are_counted_whatever_iptables_writes_them(end):
+    saved = ("[9:9] -A FIREBREAK-INPUT -i lo -j RETURN\n[3:180] -A FIREBREAK-INPUT -s 10.66.0.10/32 -p tcp -m tcp --dport 22 --tcp-flags SYN,ACK SYN"
+             + end + "\n[5:356] -A FIREBREAK-INPUT -s 10.66.0.10/32 -p tcp -m tcp --dport 22 -j RETURN\n"
+             "[6:312] -A FIREBREAK-INPUT -p tcp -m tcp --sport 6514 ! --tcp-flags SYN,ACK SYN -j RETURN")
+    assert _undo.knocks({"argv": ["/bin/echo", saved], "pattern": _iptables.COUNTED}) == 3
+
+
 def test_the_host_stays_isolated_where_the_responder_knocks_and_does_not_get_in(tmp_path, said):
     isolation = {"back": touch(tmp_path / "done"), "knocks": seen(2), "wide": {"steps": touch(tmp_path / "wide")}}
     assert _undo.Undo(folder(tmp_path, isolation=isolation), "x").go(never) == "sabotaged"
@@ -127,6 +135,14 @@ def test_leaving_the_control_group_leaves_no_file_where_there_is_no_such_group(t
     _rollback._leave_group(str(tmp_path))
     assert not (tmp_path / "sys/fs/cgroup/cgroup.procs").exists()
     assert (tmp_path / "sys/fs/cgroup/systemd/cgroup.procs").read_text() == str(os.getpid())
+
+
+@pytest.mark.parametrize("text", ["{", "", "[" * 100000])
+def test_a_state_that_cannot_be_read_leaves_the_isolation_and_says_so(tmp_path, said, text):
+    path = folder(tmp_path)
+    (tmp_path / "state.json").write_text(text, encoding="ascii")
+    assert _undo.Undo(path, "x").go(never) == "held"
+    assert "cannot be read" in said[0]
 
 
 def test_a_step_is_left_out_where_something_else_would_go_with_it(tmp_path):

@@ -1,0 +1,71 @@
+# Copyright: (c) 2026, Firebreak contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A work folder that somebody has spoiled must not keep the host isolated, and is said."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ansible_collections.firebreak.response.plugins.module_utils._host._workdir import Workdir, told_damage
+
+SPOILED = [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100000, b'{"isolation": NaN']
+
+
+def spoiled(tmp_path, data: bytes) -> Workdir:
+    Workdir("INC-1", str(tmp_path)).update(isolation={"confirmed": True})
+    (tmp_path / "INC-1" / "state.json").write_bytes(data)
+    return Workdir("INC-1", str(tmp_path))
+
+
+@pytest.mark.parametrize("data", SPOILED)
+def test_a_spoiled_state_is_put_aside_whole_and_said(tmp_path, data):
+    work = spoiled(tmp_path, data)
+    assert work.read() == {"damaged": work.damage} and "was damaged" in work.damage
+    aside = [name for name in os.listdir(work.path) if name.startswith("state.json.damaged-")]
+    assert [(tmp_path / "INC-1" / name).read_bytes() for name in aside] == [data] and aside[0] in work.damage
+    work.update(run={"done": True})
+    assert Workdir("INC-1", str(tmp_path)).read() == {"run": {"done": True}, "damaged": work.damage}
+
+
+def test_a_folder_in_the_place_of_the_state_is_put_aside_too(tmp_path):
+    work = Workdir("INC-1", str(tmp_path))
+    work.make()
+    (tmp_path / "INC-1" / "state.json" / "in").mkdir(parents=True)
+    assert work.read()["damaged"] == work.damage and "state.json.damaged-" in work.damage
+
+
+def test_check_mode_puts_nothing_aside(tmp_path):
+    spoiled(tmp_path, b"{")
+    work = Workdir("INC-1", str(tmp_path), writable=False)
+    assert work.read() == {"damaged": work.damage} and work.damage
+    assert os.listdir(work.path) == ["state.json"]
+
+
+@pytest.mark.parametrize(("verdict", "expected"), [
+    ("contained", "partial"), ("released", "partial"), ("would_be released", "would_be partial"), ("failed", "failed"), ("unknown", "unknown"),
+])
+def test_a_verdict_is_partial_at_best(tmp_path, verdict, expected):
+    work = spoiled(tmp_path, b"{")
+    work.read()
+    assert told_damage(work, {"verdict": verdict, "reasons": ["one"]}) == {"verdict": expected, "reasons": ["one", work.damage]}
+
+
+def test_it_is_said_until_a_run_has_a_verdict(tmp_path):
+    work = spoiled(tmp_path, b"{")
+    work.update(isolation={})
+    assert told_damage(work, {"verdict": "unknown", "reasons": []})["reasons"] == [work.damage]  # the first of two runs
+    second = Workdir("INC-1", str(tmp_path))
+    second.read()
+    assert told_damage(second, {"verdict": "contained", "reasons": []}) == {"verdict": "partial", "reasons": [work.damage]}
+    third = Workdir("INC-1", str(tmp_path))
+    assert third.read() == {"isolation": {}} and third.damage == ""
+
+
+def test_what_is_whole_is_not_spoken_of(tmp_path):
+    work = Workdir("INC-1", str(tmp_path))
+    work.update(run={})
+    assert work.read() == {"run": {}} and told_damage(work, {"verdict": "contained", "reasons": []}) == {"verdict": "contained", "reasons": []}
