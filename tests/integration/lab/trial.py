@@ -38,6 +38,7 @@ class Trial:
         self._programs: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Trial:
+        ready = False
         try:
             for device, net in (_SECOND, _LATER):
                 self._unplug(device)
@@ -45,10 +46,11 @@ class Trial:
             wires = [f"p-{self.host}", *(self._end(device) for device, _net in (_SECOND, _LATER))]
             self._ear = self._start("at_wire.py", inside("wire", [sys.executable]), wire_config(self.host, wires))
             self._begin(["nsenter", "-t", str(hosts.leader(self.host)), "-a", "--", "python3"])
+            ready = True
             return self
-        except BaseException:
-            self.close()
-            raise
+        finally:
+            if not ready:
+                self.close()
 
     def __exit__(self, *_what: object) -> None:
         self.close()
