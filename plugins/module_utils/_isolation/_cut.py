@@ -58,6 +58,7 @@ class Cut:
         self._engine: _backends.Engine | None = None
         self._rules: dict[str, str] = {}
         self._frames = ""
+        self._in_case: list[dict[str, object]] = []
         self._trial: Trial | None = None
         self._after: str | None = None
         self._rollback: Rollback | None = None
@@ -237,12 +238,13 @@ class Cut:
         self._rollback = Rollback(self.work, self.root)
         old, wide = self.state, self._wider() if on_lost == "widen" else None  # before the way back, which takes its chains away too
         session = self.plan.session
+        self._in_case = [] if self.required else engine.layer2.in_case()
         self.state = {
             "backend": engine.name, "plan": self.plan.as_dict(), "rules": self._rules, "tables": known,
             "session": dict(zip(session._fields, session)), "token": self._rollback.token, "confirmed": False,
             "armed_at": round(time.time(), 3), "confirm_within": confirm_within,
             "frames": self._frames, "previous": previous or None,
-            "back": [*self._way_back(previous, known), *([] if self.required else engine.layer2.in_case()), *self._interfaces_back(previous)],
+            "back": [*self._way_back(previous, known), *self._in_case, *self._interfaces_back(previous)],
             "interfaces": self.interfaces.record if self.interfaces is not None else None,
             "on_lost": on_lost, "then": then, "second_interval": max(confirm_within, _SECOND_INTERVAL),
             "knocks": engine.knocks(self.plan), "wide": wide,
@@ -319,11 +321,12 @@ class Cut:
         self.work.update(isolation=self.state)
 
     def _load_frames(self) -> None:
-        """Hold frames back by nft, or else by tc; the way back, which was written for either, is from then on the one that is needed."""
-        layer2, previous, tables = self._take_engine().layer2, self.state.get("previous"), self.state.get("tables")
+        """Hold frames back by nft, or else by tc; the way back was written for either, and what is not needed of it goes."""
+        layer2, back = self._take_engine().layer2, self.state.get("back")
         if not layer2.load(self._frames) and self.plan is not None and layer2.load_by_tc(self.plan):
             self.state.update(clsact=layer2.had, wide=self._wider() if self.state.get("wide") else None)
-        self.state["back"] = self._way_back(previous if isinstance(previous, dict) else {}, tables if isinstance(tables, dict) else {})
+        elif isinstance(back, list):
+            self.state["back"] = [step for step in back if step not in self._in_case]
 
     def _way_back(self, previous: dict[str, object], tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back the isolation that a state describes, or none."""
