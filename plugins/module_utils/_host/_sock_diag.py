@@ -99,10 +99,12 @@ def destroy(socket: Socket) -> str:
     try:
         with _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG) as channel:
             channel.settimeout(_WAIT)
-            for interface in [0] + [index for index, _name in _socket.if_nameindex()]:
-                code = _end(channel, socket, interface)
-                if code != errno.ENOENT:
-                    break
+            code = _end(channel, socket, 0)
+            if code == errno.ENOENT:
+                for interface, _name in _socket.if_nameindex():
+                    code = _end(channel, socket, interface)
+                    if code != errno.ENOENT:
+                        break
     except OSError as error:  # a time-out is an OSError too
         code = error.errno or errno.ETIMEDOUT
     if code == 0:

@@ -68,7 +68,8 @@ def programs(
             except OSError as error:
                 if error.errno == errno.ENODEV:  # gone since
                     continue
-                if error.errno == errno.EINVAL:  # built without
+                # Built without; or root may not ask, as in many a container, and then nobody else in it may load any.
+                if error.errno in (errno.EINVAL, errno.EPERM):
                     return []
                 return [*found, ("", "programs of tcx cannot be looked for: {0}".format(error.strerror))]
             if number and (str(link.get("name")), "tcx programs") not in found:

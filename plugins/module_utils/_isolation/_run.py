@@ -41,7 +41,7 @@ _COMMON = [
     " orders, though no answer leaves",
     "containers and other network namespaces: what they send without being routed by this host (bridge ports, macvlan),"
     " and their own open sockets, which are blocked, and ended only where this host tracks their connections",
-    "flowtables that forward past the rules",
+    "flowtables that forward past the rules; tcx programs where bpf(2) is refused to root",
     "connections that the host forwards for other systems: blocked, but their ends may take them up again after release",
     "root on the host who stops the unit that holds the rules, and network brought up in the initial RAM disk",
     "UDP and raw sockets without a fixed peer: what they send is rejected, but they stay open and could send again after release",

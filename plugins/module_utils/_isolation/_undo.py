@@ -326,7 +326,6 @@ class Undo:
         self.say("isolation rolled back: nobody confirmed it over a fresh connection" + _failures(failed) + thawed)
         return "released"
 
-
     def end(self, sleep: Callable[[float], None]) -> str:
         """The time of a confirmed isolation is over: "ended", or "kept" where somebody has decided otherwise meanwhile."""
         import fcntl
