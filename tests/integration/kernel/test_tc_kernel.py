@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.firebreak.response.plugins.module_utils._isolation import _run
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _not_covered
 from ansible_collections.firebreak.response.tests.integration.kernel.test_isolation_kernel import BACKENDS, HOST, PEERS, net, until
 
 __all__ = ["net"]
@@ -89,7 +89,7 @@ def test_a_packet_socket_hears_what_comes_in_as_the_result_says(cover, host, req
     assert ear.stdout.readline() == "ready\n"
     one.run(one.peer, "python3", "-c", SEND.format(PEERS[4][1], HOST[4], False).replace("veth0", "veth1"))
     assert int(ear.stdout.readline()) == 1
-    assert any("AF_PACKET sockets" in line for line in _run.not_covered("nftables", {}))
+    assert any("AF_PACKET sockets" in line for line in _not_covered.not_covered("nftables", {}))
 
 
 def test_a_host_without_nft_has_tc_too(old):

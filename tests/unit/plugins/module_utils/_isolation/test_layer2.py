@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from ansible_collections.firebreak.response.plugins.module_utils._host._session import Session
-from ansible_collections.firebreak.response.plugins.module_utils._isolation import _layer2, _run
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _layer2, _not_covered
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import make_plan
 
 PLAN = make_plan(Session("", 0, "", 0, "none", []), ["10.0.0.5 514/udp", "2001:db8::5 514/udp"], ["10.0.0.9"], [], "local")
@@ -74,7 +74,7 @@ def test_what_is_not_held_back_is_said():
     def frames(**values: object) -> dict[str, object]:
         return {"layer2": {"cover": "egress-hook", "why": "", "devices": ["eth0"], "open": [], "programs": [], "elsewhere": [], **values}}
 
-    assert not [line for line in _run.not_covered("nftables", frames()) if "never meet" in line or "QDISC_BYPASS" in line]
-    assert "too old" in _run.not_covered("nftables", frames(cover="none", why="too old"))[0]
-    assert "QDISC_BYPASS" in _run.not_covered("nftables", frames(cover="tc", why="too old"))[0]
-    assert "2 interfaces" in _run.not_covered("nftables", frames(open=[{"device": "a", "why": ""}, {"device": "b", "why": ""}]))[0]
+    assert not [line for line in _not_covered.not_covered("nftables", frames()) if "never meet" in line or "QDISC_BYPASS" in line]
+    assert "too old" in _not_covered.not_covered("nftables", frames(cover="none", why="too old"))[0]
+    assert "QDISC_BYPASS" in _not_covered.not_covered("nftables", frames(cover="tc", why="too old"))[0]
+    assert "2 interfaces" in _not_covered.not_covered("nftables", frames(open=[{"device": "a", "why": ""}, {"device": "b", "why": ""}]))[0]

@@ -12,7 +12,7 @@ from ansible_collections.firebreak.response.plugins.module_utils import _contain
 from ansible_collections.firebreak.response.plugins.module_utils._errors import FirebreakError
 from ansible_collections.firebreak.response.plugins.module_utils._host._session import Session
 from ansible_collections.firebreak.response.plugins.module_utils._host._workdir import Workdir
-from ansible_collections.firebreak.response.plugins.module_utils._isolation import _iptables, _layer2, _nftables, _preflight, _run
+from ansible_collections.firebreak.response.plugins.module_utils._isolation import _iptables, _layer2, _nftables, _not_covered, _preflight, _run
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._control import Isolation
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import MODES, from_dict, make_plan, way_in
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._preflight import Risk
@@ -97,7 +97,7 @@ def test_who_observes_never_says_contained():
     assert _run.judge({**proof, "mode": "egress", "probe": {"holds": True}}, False) == ("contained", [])
     assert _contain.worst(["contained", "reported", "contained"]) == "reported"
     assert _contain.worst(["reported", "partial"]) == "partial" and _contain.worst(["reported", "failed"]) == "failed"
-    assert any(line.startswith("mode observe") for line in _run.not_covered("nftables", proof))
+    assert any(line.startswith("mode observe") for line in _not_covered.not_covered("nftables", proof))
 
 
 def test_frames_cannot_be_required_to_be_held_back_where_nothing_is():
