@@ -48,10 +48,21 @@ def test_ours_is_compared_only_once_every_cell_was_run(tmp_path):
     (tmp_path / "matrix-leaks.json").write_text(json.dumps(new[:-1]), encoding="utf-8")
     assert tables.refreshed(old, tmp_path) == old
     (tmp_path / "matrix-leaks.json").write_text(json.dumps(new), encoding="utf-8")
-    (tmp_path / "matrix-others.json").write_text(json.dumps([{**new[0], "backend": "a script", "got": 0, "holds": True}]), encoding="utf-8")
+    (tmp_path / "matrix-others.json").write_text(json.dumps([{**new[0], "backend": "a script", "got": 0, "live": 0, "holds": True}]), encoding="utf-8")
     rows = tables.refreshed(old, tmp_path)
     assert [(row["way"], row["leaks"]) for row in rows if row["channels"]] == [(tables.OURS, 1), ("a script", 0)]
     assert "| 1 | **1 leak**: 1 live | 0 |" in tables.ways(rows)
+
+
+def test_what_is_open_and_said_is_told_by_channel_and_release_and_what_is_shut_is_not():
+    past, plain, odd = "packet-socket-past-the-queue", "packet-socket-ipv4", "odd-ethertype"
+    rows = [{"case": case, "release": release, "backend": "nftables", "holds": True, "live": count, "new": count,
+             "got": f"{count} live, {count} new, said" if count else got}
+            for case, counts, got in ((past, (0, 0, 32), 0), (plain, (0, 0, 0), "0, said"), (odd, (8, 8, 8), 0))
+            for release, count in zip(("deb13", "deb12", "deb11"), counts, strict=True)]
+    found = tables.condensed(tables.OURS, rows)
+    assert [row["said"] for row in found if row["channels"]] == [{past: ["deb11"], odd: ["deb13", "deb12", "deb11"]}]
+    assert f"| 3 | 0; open and said: {past} (deb11), {odd} |" in tables.ways(found)
 
 
 def test_a_figure_that_does_not_hold_is_shown_as_such():

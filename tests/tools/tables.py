@@ -79,15 +79,25 @@ def group(case: str) -> str:
 
 def condensed(way: str, rows: list[dict]) -> list[dict]:
     """Cases of one way -> {way, group, channels, leaks, live, new, in, said} for each group: how many of the channels leak, and how many of
-    those by which way; said: the releases of which the result names what leaks."""
+    those by which way; said: channel that is open and named by the result -> the releases on which it is."""
     found = []
     for name in GROUPS:
         of = [row for row in rows if group(row["case"]) == name]
         bad = [row for row in of if not row["holds"]]
-        said = {row["release"] for row in of if row["holds"] and "said" in str(row["got"])}
+        said: dict[str, set[str]] = {}
+        for row in of:
+            if row["holds"] and any(row.get(one) for one in WAYS):  # what comes and holds is named; what is named may be shut
+                said.setdefault(row["case"], set()).add(row["release"])
         found.append({"way": way, "group": name, "channels": len({row["case"] for row in of}), "leaks": len({row["case"] for row in bad}),
-                      **{one: len({row["case"] for row in bad if row.get(one)}) for one in WAYS}, "said": sorted(said)})
+                      **{one: len({row["case"] for row in bad if row.get(one)}) for one in WAYS},
+                      "said": {case: sorted(releases, reverse=True) for case, releases in said.items()}})
     return found
+
+
+def _open(said: dict[str, list[str]]) -> str:
+    """What is open and said, channel by channel; with the releases, where it is not so on all of them."""
+    shown = [case if len(releases) == RELEASES else f"{case} ({', '.join(releases)})" for case, releases in said.items()]
+    return f"; open and said: {', '.join(shown)}" if shown else ""
 
 
 def ways(rows: list[dict]) -> str:
@@ -101,8 +111,7 @@ def ways(rows: list[dict]) -> str:
             row = cells[way, name]
             by = ", ".join(f"{row[one]} {one}" for one in WAYS if row[one])
             text = f"**{row['leaks']} leak**" + (f": {by}" if by else "") if row["leaks"] else "0"
-            where = "" if len(row["said"]) == RELEASES else f"on {', '.join(row['said'])} "
-            shown.append(text + (f"; {where}open and said" if row["said"] else "") if row["channels"] else "not run")
+            shown.append(text + _open(row["said"]) if row["channels"] else "not run")
         lines.append(f"| {name} | {cells[names[0], name]['channels']} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
