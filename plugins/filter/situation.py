@@ -74,8 +74,15 @@ _THEN = {
 }
 # What a drift says where somebody did it, and no interface came or went; and how much of it a host tells at most.
 _BY_SOMEBODY = "changed or removed"
+_NOBODY = "the isolation before this one"  # what became of it without anybody's doing is no disturbance
 _DRIFT_MOST = 100
 _RISK = re.compile(r"[a-z][a-z-]{1,39}", re.ASCII)
+# How far frames are held back, where it is not the whole way.
+_COVER = {
+    "tc": "frames of packet sockets that go past the queue (QDISC_BYPASS) are not held back: tc does not see them",
+    "none": "frames that never meet the IP layer, such as those of packet sockets, are not held back",
+}
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
 
 def _clean(value: object, limit: int = 600) -> str:
@@ -128,20 +135,47 @@ def _told(done: dict[str, list], would: bool) -> list[str]:
     lines = []
     for key in [key for key in _DONE if key in done]:
         found = [one for one in done[key] if isinstance(one, dict)] if key in _NAMED else []
-        names = dict.fromkeys(_clean(one.get("name", "?"), 40) for one in found)
-        shown = ", ".join(list(names)[:_NAMES]) + (", …" if len(names) > _NAMES else "")
-        lines.append(f"  {'would be: ' if would else ''}{_DONE[key]}: {len(done[key])}" + (f" ({shown})" if shown else ""))
+        shown = _some([one.get("name", "?") for one in found])
+        lines.append(f"  {'would be: ' if would else ''}{_DONE[key]}: {len(done[key])}{shown}")
+    return lines
+
+
+def _some(names: list) -> str:
+    """The first of some names, each once, in brackets; nothing where there is none."""
+    shown = list(dict.fromkeys(_clean(name, 40) for name in names))
+    return f" ({', '.join(shown[:_NAMES])}{', …' if len(shown) > _NAMES else ''})" if shown else ""
+
+
+def _stands(results: list, would: bool) -> list[str]:
+    """What of an isolation somebody who looks at the host must know: which frames get out, which interfaces are down, and when it ends."""
+    proof = next((proof for proof in map(verdict_of.proof, results) if proof), {})
+    if any(map(verdict_of.rolled_back, results)):  # the host has taken them up again, and there is nothing to end
+        return []
+    frames, interfaces = proof.get("layer2"), proof.get("interfaces")
+    cover = frames.get("cover") if isinstance(frames, dict) and proof.get("mode") != "observe" else None
+    lines = [f"  note: {said}" for key, said in _COVER.items() if cover == key]
+    down = interfaces.get("down") if isinstance(interfaces, dict) else None
+    if isinstance(down, list):
+        kept = interfaces.get("kept")
+        kept = [one.get("device", "?") for one in kept if isinstance(one, dict)] if isinstance(kept, list) else []
+        stay = f"; left up{_some(kept)}" if kept else ""
+        lines.append(f"  {'would be: ' if would else ''}interfaces down: {len(down)}{_some(down)}{stay}")
+    ends_at = proof.get("ends_at")
+    if isinstance(ends_at, str) and _TIME.fullmatch(ends_at):
+        lines.append(f"  ends by itself at {ends_at}: a run with firebreak_ttl=0 lets it last until it is released")
     return lines
 
 
 def _drifted(results: list, word: str) -> list[str]:
     """What others did to the isolation meanwhile, and what follows from it."""
-    drift = next((found for found in map(verdict_of.drift, results) if found), [])
+    told = next((found for found in map(verdict_of.drift, results) if found), [])
+    drift = [one for one in told if not one["what"].startswith(_NOBODY)]
+    lines = [f"  note: {_clean(one['what'], 200)} ({_clean(one['at'], 40)})" for one in told if one not in drift]
     if not drift:
-        return []
+        return lines
     times = "once" if len(drift) == 1 else f"{len(drift)} times" + (" or more" if len(drift) >= _DRIFT_MOST else "")
     at = f" at {_clean(drift[-1]['at'], 40)}" if drift[-1]["at"] else ""
-    lines = [f"  the isolation was disturbed {times}, last{at}: {_clean(drift[-1]['what'], 200)}"]
+    lines += [f"  the isolation was disturbed {times}, last{at}: {_clean(drift[-1]['what'], 200)}"]
     if any(_BY_SOMEBODY in one["what"] for one in drift):
         lines.append("  next: whoever changed the rules has root on the host or manages its firewall: if that was neither you nor your tools, "
                      + ("contain it again, and rebuild it" if word == "released" else "root is the attacker's: rebuild it, do not clean it"))
@@ -195,6 +229,7 @@ def situation(hostvars: dict, hosts: list, results: list) -> list[str]:
         lines.append(f"{host}: {word}" + (f", evidence {evidence}" if evidence else ""))
         lines.extend(f"  {reason}" for reason in reasons[:8])
         lines.extend(_told(done, would))
+        lines.extend(_stands(known, would))
         lines.extend(f"  next: {sentence}" for key, sentence in _THEN.items() if key in done and not would)
         lines.extend(_drifted(known, word))
         if rank < len(_ORDER):

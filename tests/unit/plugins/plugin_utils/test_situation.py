@@ -10,7 +10,7 @@ import inspect
 import re
 
 import pytest
-from ansible_collections.firebreak.response.plugins.filter.situation import _BY_SOMEBODY, situation
+from ansible_collections.firebreak.response.plugins.filter.situation import _BY_SOMEBODY, _NOBODY, situation
 from ansible_collections.firebreak.response.plugins.module_utils._isolation import _control, _cut, _hold
 
 SKIPPED = {"skipped": True, "changed": False, "skip_reason": "Conditional result was False"}
@@ -50,6 +50,46 @@ def test_what_an_observation_saw_is_not_told_as_cut():
         "1 reported of 1 hosts", "web07: reported", "  connections that an isolation would cut: 3"]
 
 
+DOWN = {"down": ["eth1", "x\x1b[2J"], "up": [], "kept": [{"device": "eth0", "why": "carries the management session"}]}
+
+
+def test_interfaces_that_are_down_and_the_end_of_an_isolation_are_told():
+    proof = {"confirmed": True, "interfaces": DOWN, "ends_at": "2026-11-25T02:14:07Z"}
+    for result in ({"proof": proof}, {"steps": {"isolation": {"proof": proof}}}):
+        assert situation({"web07": {"r": {"verdict": "contained", "reasons": [], **result}}}, ["web07"], ["r"])[2:] == [
+            "  interfaces down: 2 (eth1, x\\x1b[2J); left up (eth0)",
+            "  ends by itself at 2026-11-25T02:14:07Z: a run with firebreak_ttl=0 lets it last until it is released"]
+    checked = situation({"web07": {"r": {"verdict": "would_be contained", "proof": {"interfaces": DOWN}}}}, ["web07"], ["r"])
+    assert checked[2:] == ["  would be: interfaces down: 2 (eth1, x\\x1b[2J); left up (eth0)"]
+    many = {"down": [f"tap{number}" for number in range(20)], "up": [], "kept": []}
+    line = situation({"web07": {"r": {"verdict": "contained", "proof": {"interfaces": many}}}}, ["web07"], ["r"])[2]
+    assert line.startswith("  interfaces down: 20 (tap0, ") and line.endswith("tap7, …)")
+    none = {"down": [], "up": [], "kept": DOWN["kept"]}
+    assert situation({"web07": {"r": {"verdict": "contained", "proof": {"interfaces": none}}}}, ["web07"], ["r"])[2] == (
+        "  interfaces down: 0; left up (eth0)")
+
+
+@pytest.mark.parametrize("cover, words", [("tc", "QDISC_BYPASS"), ("none", "never meet the IP layer"), ("egress-hook", ""), ("x", ""), (["tc"], "")])
+def test_frames_that_are_not_held_back_are_told(cover, words):
+    proof = {"mode": "full", "layer2": {"cover": cover}}
+    lines = situation({"web07": {"r": {"verdict": "contained", "proof": proof}}}, ["web07"], ["r"])[2:]
+    assert len(lines) == bool(words) and all(line.startswith("  note: ") and words in line for line in lines)
+    assert situation({"web07": {"r": {"verdict": "reported", "proof": {**proof, "mode": "observe"}}}}, ["web07"], ["r"])[2:] == []
+
+
+def test_nothing_is_told_as_down_or_as_about_to_end_where_the_host_has_taken_the_isolation_back():
+    proof = {"interfaces": DOWN, "ends_at": "2026-11-25T02:14:07Z"}
+    lines = situation({"web07": {"r": {"verdict": "failed", "rolled_back": True, "proof": proof}}}, ["web07"], ["r"])
+    assert not [line for line in lines if "interfaces down" in line or "ends by itself" in line]
+
+
+@pytest.mark.parametrize("proof", [
+    {"interfaces": None, "ends_at": None}, {"interfaces": "x", "ends_at": 7}, {"interfaces": {"down": "x"}, "ends_at": "\x1b[2J"},
+    {"interfaces": {}, "ends_at": "2026-11-25T02:14:07Z\n"}])
+def test_interfaces_and_an_end_of_another_form_are_none(proof):
+    assert situation({"web07": {"r": {"verdict": "contained", "proof": proof}}}, ["web07"], ["r"]) == ["1 contained of 1 hosts", "web07: contained"]
+
+
 DRIFT = [{"at": "2026-11-24T02:14:07Z", "what": "the rules had been changed or removed; they are put back"}]
 
 
@@ -71,6 +111,15 @@ def test_an_interface_that_came_is_told_and_accuses_nobody():
     found = {"verdict": "contained", "drift": [{"at": "", "what": "the interfaces have changed, and the rules for frames with them"}]}
     lines = situation({"web07": {"r": found}}, ["web07"], ["r"])
     assert lines[2:] == ["  the isolation was disturbed once, last: the interfaces have changed, and the rules for frames with them"]
+
+
+def test_an_isolation_that_has_ended_by_itself_was_not_disturbed():
+    ended = {"at": "2026-11-25T02:14:07Z", "what": "the isolation before this one ended by itself: its time (ttl) was over"}
+    lines = situation({"web07": {"r": {"verdict": "contained", "drift": [ended, *DRIFT]}}}, ["web07"], ["r"])[2:]
+    assert lines[0] == "  note: the isolation before this one ended by itself: its time (ttl) was over (2026-11-25T02:14:07Z)"
+    assert "disturbed once, last at 2026-11-24" in lines[1] and len(lines) == 3
+    assert situation({"web07": {"r": {"verdict": "contained", "drift": [ended]}}}, ["web07"], ["r"])[2:] == lines[:1]
+    assert inspect.getsource(_control).count('"what": "' + _NOBODY) == 2
 
 
 def test_the_words_by_which_somebody_is_accused_are_those_of_the_host():
