@@ -120,8 +120,8 @@ options:
     default: false
   confirm_within:
     description:
-      - Seconds after which the host does what O(on_management_lost) says, unless the controller has proved over a fresh
-        connection that it still gets in.
+      - Seconds, from 5 to 3600, after which the host does what O(on_management_lost) says, unless the controller has proved over a
+        fresh connection that it still gets in.
       - Taken from the inventory variable C(firebreak_confirm_within) where the task does not give it.
     type: int
     default: 60
@@ -171,7 +171,9 @@ options:
         the rules are removed, interfaces that were taken down come back, and the journal and the next result say so. Sockets of other
         protocols are not ended, and what was stopped or changed of processes and cron tables stays so until it is released.
       - A run with another number, or without one, replaces the deadline; the same number leaves it as it is. A new policy is confirmed
-        anew, and its time begins with that. RV(ignore:proof.ends_at) says when it is over.
+        anew, and its time begins with that. RV(ignore:proof.ends_at) says when it is over. V(0) is the same as none, for a run that is
+        to lift a time that the inventory gives.
+      - With O(mode=observe) the counting and logging ends then, and no connection is ended.
       - One script of Firebreak stays in the root-only work folder for it. Refused where the host is not run by systemd.
       - Taken from the inventory variable C(firebreak_ttl) where the task does not give it.
     type: int

@@ -36,7 +36,7 @@ attributes:
     description: Nothing is changed or written; the rules are loaded in a private network and the flows that would be cut are listed.
     support: full
   diff_mode:
-    description: Returns the rules of Firebreak before and after.
+    description: Returns the rules of Firebreak before and after, interfaces that go down or up, and when the isolation ends by itself.
     support: full
   idempotent:
     description: A second run with the same policy changes nothing.
@@ -72,6 +72,18 @@ EXAMPLES = r"""
   firebreak.response.isolation:
     case: DRILL-7
     mode: observe
+
+- name: Isolate on a suspicion, for four hours at most, and take down every interface but the responders' own
+  firebreak.response.isolation:
+    case: INC-43
+    ttl: 14400
+    interfaces_down: true
+
+- name: The suspicion is confirmed, so that the isolation lasts until it is released
+  firebreak.response.isolation:
+    case: INC-43
+    ttl: 0
+    interfaces_down: true
 
 - name: Give the host back to the network
   firebreak.response.isolation:
@@ -151,9 +163,9 @@ proof:
     layer2:
       description:
         - How far frames are held back that never meet the IP layer - C(cover), V(egress-hook), V(tc) (packet sockets that go past
-          the queue stay open) or V(none), and C(why) not by the egress hook; the C(devices) that are covered; those that are C(open), each with why; and the places of XDP and tc C(programs), which can send
-          frames past the rules and make the verdict V(partial); as do interfaces C(elsewhere), in other network namespaces, and
-          AF_XDP sockets and tcx programs.
+          the queue stay open) or V(none), and C(why) not by the egress hook; the C(devices) that are covered; those that are C(open),
+          each with why; and the places of XDP and tc C(programs), which can send frames past the rules and make the verdict
+          V(partial); as do interfaces C(elsewhere), in other network namespaces, and AF_XDP sockets and tcx programs.
       type: dict
       sample: {cover: egress-hook, why: "", devices: [eth0], open: [], programs: [], elsewhere: []}
     widened:
@@ -271,7 +283,9 @@ backend_reason:
   returned: always
   sample: nft is installed and the kernel has nf_tables
 diff:
-  description: The rules of Firebreak before and after; where they stay as they are, the unit that holds them, if that changes.
+  description:
+    - The rules of Firebreak before and after, and interfaces that go down or up; where the rules stay as they are, the unit that holds
+      them, if that changes; and when the isolation ends by itself, if that changes.
   type: dict
   returned: in diff mode
 preflight:

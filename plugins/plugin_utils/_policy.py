@@ -48,7 +48,7 @@ VARIABLES = (
     Variable("firebreak_then", "str", "then", choices=("release", "hold")),
     Variable("firebreak_persist", "bool", "persist"),
     Variable("firebreak_watch", "bool", "watch"),
-    Variable("firebreak_ttl", "int", "ttl", least=60),
+    Variable("firebreak_ttl", "int", "ttl"),
     Variable("firebreak_spare", "strings", "spare"),
     Variable("firebreak_critical_services", "strings", "critical_services", words=True),
     Variable("firebreak_second_look", "int", "second_look"),
@@ -60,6 +60,28 @@ VARIABLES = (
 _OTHERS = ("firebreak_hosts",)
 MAX_HOSTS = 10
 _boolean: Callable[[object], bool] = boolean  # which has no types of its own
+
+
+# Option -> (least, most, what 0 stands for where it is accepted beside them): what the modules accept, said before the connection.
+RANGES = {
+    "confirm_within": (5, 3600, ""), "ttl": (60, 2592000, "no end"), "second_look": (0, 600, ""), "max_bytes": (1, 2**36, ""),
+    "max_seconds": (1, 3600, ""),
+}
+
+
+def right(option: str | None) -> str:
+    """What would be right for an option that is a number in a range, or a yes or no; an empty text for all others."""
+    if option in RANGES:
+        least, most, zero = RANGES[option]
+        return f"a whole number from {least} to {most}" + (f", or 0 for {zero}" if zero else "")
+    return "true or false" if any(variable.option == option and variable.kind == "bool" for variable in VARIABLES) else ""
+
+
+def check_range(option: str, name: str, value: object) -> None:
+    """Raises PolicyError for a number out of the option's range; `name`: of the option or variable that it comes from."""
+    least, most, zero = RANGES[option]
+    if isinstance(value, int) and not least <= value <= most and not (zero and value == 0):
+        raise PolicyError(name, value, right(option))
 
 
 def _strings(variable: Variable, value: object) -> list[str]:
@@ -87,13 +109,13 @@ def convert(variable: Variable, value: object) -> object:
     if variable.kind == "int":
         text = str(value)
         if isinstance(value, (bool, float)) or not text.isascii() or not text.isdigit() or int(text) < variable.least:
-            raise PolicyError(variable.name, value, f"a whole number, {variable.least} or more")
+            raise PolicyError(variable.name, value, right(variable.option) or f"a whole number, {variable.least} or more")
         return int(text)
     if variable.kind == "bool":
         try:
             return _boolean(value)  # -e firebreak_watch=false is a string
         except TypeError:
-            raise PolicyError(variable.name, value, "true or false") from None
+            raise PolicyError(variable.name, value, right(variable.option)) from None
     if variable.choices and value not in variable.choices:
         raise PolicyError(variable.name, value, "one of " + ", ".join(variable.choices))
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():

@@ -55,18 +55,9 @@ def _checked(arguments: dict[str, object], spec: Spec) -> dict[str, object]:
     if result.error_messages:
         said = "; ".join(result.error_messages)
         name = next((name for name in arguments if name in said.replace("'", " ").split()), "options")
-        raise PolicyError(name, arguments.get(name, list(arguments)), said)
+        raise PolicyError(name, arguments.get(name, list(arguments)), policy_of.right(name) or said)
     checked = native(result.validated_parameters)
     return checked if isinstance(checked, dict) else {}
-
-
-# (option, least, most): what the modules accept, said before the connection.
-_RANGES = (("confirm_within", 5, 3600), ("ttl", 60, 2592000), ("second_look", 0, 600), ("max_bytes", 1, 2**36), ("max_seconds", 1, 3600))
-
-
-def _within(name: str, value: object, least: int, most: int) -> None:
-    if isinstance(value, int) and not least <= value <= most:
-        raise PolicyError(name, value, f"a number from {least} to {most}")
 
 
 def case_of(arguments: Mapping[str, object], policy: Mapping[str, object]) -> str:
@@ -96,8 +87,8 @@ def make(
     policy = policy_of.read(task_vars, lambda raw: native(template(raw)), set(spec) - set(unread))
     case = case_of(given, policy)
     full = _checked(policy_of.apply(given, policy, spec), spec)
-    for name, least, most in _RANGES:
-        _within(policy_of.source(name, given), full.get(name), least, most)
+    for name in policy_of.RANGES:
+        policy_of.check_range(name, policy_of.source(name, given), full.get(name))
     for name in ("management", "management_networks"):
         if name in full:
             resolve.check_networks(policy_of.source(name, given), strings(full[name]))

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import yaml
@@ -121,6 +122,21 @@ def example_problems(examples: list[Mapping[str, Any]], own: str, specs: Mapping
     if PREFIX + own not in seen:
         problems.append(f"no example of {own}")
     return problems
+
+
+def table(readme: str) -> dict[str, str]:
+    """Variable -> what a role's README says of it in its table."""
+    return dict(re.findall(r"^\| `(firebreak_\w+)` \| (.*) \|$", readme, re.MULTILINE))
+
+
+def described(options: Mapping[str, Any]) -> dict[str, str]:
+    """Variable -> its description in a role's spec, as Markdown."""
+    return {name: re.sub(r"C\(([^)]*)\)", r"`\1`", option["description"]) for name, option in options.items()}
+
+
+def unexplained(inventory: str, variables: Collection[str]) -> list[str]:
+    """Variables that the example inventory does not set, in a comment or not, below a comment that says why."""
+    return sorted(name for name in variables if not re.search(rf"^# .*\n(# )?{name}:", inventory, re.MULTILINE))
 
 
 def role_problems(options: Mapping[str, Any], variables: Mapping[str, str | None], modules: Mapping[str, Mapping[str, Any]]) -> list[str]:

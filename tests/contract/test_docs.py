@@ -104,6 +104,23 @@ def test_role_options_equal_those_of_the_modules_they_call(role):
     assert doc_rules.role_problems(options, variables, called) == []
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_the_table_of_a_role_is_its_spec(role):
+    options = yaml.safe_load((ROOT / f"roles/{role}/meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
+    assert doc_rules.table((ROOT / f"roles/{role}/README.md").read_text(encoding="utf-8")) == doc_rules.described(options)
+
+
+def test_the_example_inventory_explains_every_variable():
+    assert doc_rules.unexplained((ROOT / "inventory/group_vars/all.yml").read_text(encoding="utf-8"), GIVEN) == []
+
+
+def test_a_role_whose_table_differs_and_a_variable_that_nobody_explains_are_found():
+    assert doc_rules.table("| variable | what it is |\n|---|---|\n| `firebreak_x` | Does `y`. |\n") == {"firebreak_x": "Does `y`."}
+    assert doc_rules.described({"firebreak_x": {"description": "Does C(y)."}}) == {"firebreak_x": "Does `y`."}
+    bare, named = "# Why.\n# firebreak_x: 1\n\nfirebreak_y: 2\n", {"firebreak_x": None, "firebreak_y": None, "firebreak_z": None}
+    assert doc_rules.unexplained(bare, named) == ["firebreak_y", "firebreak_z"]
+
+
 def test_an_option_that_differs_from_its_documentation_is_found():
     real = {"case": {"type": "str", "required": True}}
     assert doc_rules.option_problems({"case": {"type": "str", "required": True}}, real) == []

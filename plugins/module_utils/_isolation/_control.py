@@ -65,6 +65,7 @@ class Isolation(Cut):
         self._held_anew = False
         self._why_not_held = ""
         self._why_no_end = ""
+        self.end_change = ("", "")
         self._mended = False
 
     def flows(self, sockets: list[Socket]) -> list[Socket]:
@@ -162,13 +163,11 @@ class Isolation(Cut):
         }
 
     def _ends_at(self) -> str | None:
-        end = self.state.get("end")
-        at = end.get("at") if isinstance(end, dict) else None
-        if not isinstance(at, (int, float)) or not 0 <= at < 2 ** 33:
+        if not self.state.get("end"):
             return None
-        from ._ttl import utc
+        from ._ttl import when
 
-        return utc(at)
+        return when(self.state["end"])
 
     def _standing(self) -> dict[str, object] | None:
         if not self.state.get("interfaces"):
@@ -270,16 +269,16 @@ class Isolation(Cut):
         return {**change, "unit": self.holder.unit} if change is not None else None
 
     def moves_deadline(self, ttl: object) -> bool:
-        """Whether a confirmed isolation would end at another time than it does now. Raises HostError where it cannot end by itself."""
-        if ttl is None:
-            return ends(self.work.case, self.root)
-        from ._ttl import LEAST, MOST, Deadline
+        """Whether a confirmed isolation would end at another time than it does now; 0 is as good as None. Sets `end_change`, for a diff.
+        Raises HostError where it cannot end by itself."""
+        runs = ends(self.work.case, self.root)
+        if not ttl and not runs:
+            return False
+        from ._ttl import Deadline
 
-        if not (isinstance(ttl, int) and LEAST <= ttl <= MOST):
-            raise OptionError("ttl", ttl, "must be from {0} to {1} seconds".format(LEAST, MOST))
-        deadline = Deadline(self.work, self.root)
-        deadline.check()
-        return not deadline.stands(self.state.get("end"), ttl)
+        change = Deadline(self.work, self.root).change(self.state.get("end"), ttl, runs)
+        self.end_change = change or self.end_change
+        return change is not None
 
     def foreseen(self, ttl: object) -> dict[str, object]:
         """For check mode, beside the rules: "changed", and "proof" with the interfaces where they are asked for."""
@@ -343,6 +342,7 @@ class Isolation(Cut):
     def look_for_release(self) -> None:
         """Read what a release would remove: sets before, changed."""
         self._take_engine()
+        self._resume()
         self._after = ""
         self.changed = bool(self.before) or self.held or table_exists(INET, HELD) is True or (
             bool(self.state) and not (self.state.get("rolled_back_at") or self.state.get("ended_at"))) or ends(self.work.case, self.root)

@@ -145,11 +145,8 @@ class Cut:
         if self.plan is None:
             raise ValueError("a plan is needed")
         engine = self._take_engine()
-        previous = self.state.get("previous")
-        if self.state.get("rolled_back_at") and isinstance(previous, dict) and engine.holds(self.before) and not self._just_read:
-            # The last change was taken back, and what was in force before it is in force again.
-            self.rolled_back_at = str(self.state["rolled_back_at"])
-            self.state, self._resumed = previous, True
+        if engine.holds(self.before) and not self._just_read:
+            self.rolled_back_at = self._resume()
         if not self.state.get("rolled_back_at"):  # who was a suspect's peer at the cut is known from there alone
             self.plan.silence(silent_of(self.state.get("plan")))
         self._rules = engine.rules(self.plan, self.work.case)
@@ -164,15 +161,23 @@ class Cut:
             (was, frames_were), (now, frames_now) = ((text.partition(FRAMES)[0], FRAMES in text) for text in (left, self.before))
             self._drifted = now != was or frames_were and not frames_now or engine.layer2.lost(left, self.before)
 
+    def _resume(self) -> str:
+        """Where the last change was taken back, what was before it is in force again: go by the state of that. When it was, or ""."""
+        at, previous = str(self.state.get("rolled_back_at") or ""), self.state.get("previous")
+        if not at or not isinstance(previous, dict) or self.state.get("ended_at"):
+            return ""
+        self.state, self._resumed = previous, True
+        return at
+
     def choose_interfaces(self, wanted: bool) -> None:
         """After `inspect`: which interfaces go down, or come up again since it is not `wanted` any more. Raises HostError."""
         record = None if self.state.get("rolled_back_at") or self.state.get("ended_at") else self.state.get("interfaces")
-        if self.plan is None or not (wanted or record):
+        if not (wanted or record):
             return
         from ._interfaces import Interfaces  # few ask for it
 
         self.interfaces = Interfaces(record, self.root)
-        if wanted:
+        if wanted and self.plan is not None:
             self.interfaces.choose(self.plan, self.plan.session, self.state.get("plan") == self.plan.as_dict())
         else:
             self.interfaces.give_up()

@@ -294,6 +294,9 @@ def _users(path: str = "/etc/passwd") -> dict[int, str]:
 def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> dict[str, object]:
     isolation = Isolation(work, None)  # by whichever backend it was made
     isolation.look_for_release()
+    if diff:
+        isolation.choose_interfaces(False)
+        isolation.moves_deadline(None)
     reasons = [] if isolation.changed else elsewhere(work)
     from .._remains import evidence
 
@@ -342,15 +345,16 @@ def _result(
 
 
 def difference(isolation: Isolation, listing: str) -> dict[str, str]:
-    """Our part of the firewall before and after, for diff mode; the unit that holds it, where nothing else is changed."""
+    """Our part of the firewall before and after, for diff mode, or the unit that holds it, where nothing else is changed; and when it ends."""
     unit = isolation.unit_change
-    if unit is not None and isolation.before == listing:
-        return {**{when: _lines(unit[when]) for when in ("before", "after")}, "before_header": unit["unit"], "after_header": unit["unit"]}
     header = "firewall rules of Firebreak ({0})".format(isolation.backend)
     before, after = isolation.interfaces.difference() if isolation.interfaces is not None else ("", "")
+    before, after = isolation.before + before, listing + after
+    if unit is not None and isolation.before == listing:
+        header, before, after = unit["unit"], unit["before"], unit["after"]
+    was, will_be = isolation.end_change
     return {
-        "before": _lines(isolation.before + before), "after": _lines(listing + after),
-        "before_header": header, "after_header": header,
+        "before": _lines(before) + was, "after": _lines(after) + will_be, "before_header": header, "after_header": header,
     }
 
 

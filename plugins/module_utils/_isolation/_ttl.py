@@ -14,10 +14,11 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from .._errors import HostError
+from .._errors import HostError, OptionError
 from .._host._files import read_regular
 from . import _stand_in
 from ._commands import HELD, UNIT_PLACES, end_units, find, run
+from ._policy import OBSERVE
 
 if TYPE_CHECKING:
     from typing import Any
@@ -36,6 +37,12 @@ _STAMPS = "/var/lib/systemd/timers/stamp-"  # what systemd remembers of a timer 
 def utc(at: float) -> str:
     """A moment as results say it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def when(end: object) -> str | None:
+    """The moment that the work folder speaks of; None where it speaks of none, or of one that cannot be."""
+    at = end.get("at") if isinstance(end, dict) else None
+    return utc(at) if isinstance(at, (int, float)) and 0 <= at < 2 ** 33 else None
 
 
 def units(case: str, folder: str, token: str, at: float, python: str) -> dict[str, str]:
@@ -80,7 +87,7 @@ def steps(
     """What ends the isolation, for `_undo.perform`: first the sockets that would come back to life, then what holds the rules, then
     the rules. `tables`: the shared ones that were there before us; `paths`: of the unit that holds them, with its links, its files last."""
     systemctl, ss, nft = find("systemctl", root) or "systemctl", find("ss", root), find("nft", root)
-    meant = forbidden(plan, own)
+    meant = forbidden(plan, own) if plan.mode != OBSERVE else None  # what was never cut goes on
     found: list[dict[str, object]] = []
     if ss is not None and meant is not None:
         found.append({"argv": [ss, "-H", "-K", "-t", "-n", meant], "may_fail": True})
@@ -112,6 +119,21 @@ class Deadline:
         """Raises HostError where there can be no timer."""
         if self.systemctl is None:
             raise HostError("ttl: the host is not run by systemd, so nothing would end the isolation; nothing was changed. Leave ttl out")
+
+    def change(self, end: object, ttl: object, runs: bool) -> tuple[str, str] | None:
+        """How another `ttl` (seconds, or none) changes an isolation: a line for a diff before and after, empty where it does not end; None where
+        nothing changes. `end`: of the work folder; `runs`: whether there is a timer. Raises OptionError, HostError."""
+        at, same = when(end), isinstance(end, dict) and end.get("ttl") == ttl
+        line = "ends by itself at {0}\n".format(at)
+        before = line if at and runs else ""
+        if not ttl:
+            return (before, "") if runs else None
+        if not (isinstance(ttl, int) and LEAST <= ttl <= MOST):
+            raise OptionError("ttl", ttl, "must be from {0} to {1} seconds, or 0 for no end".format(LEAST, MOST))
+        self.check()
+        if self.stands(end, ttl):
+            return None
+        return before, line if at and same else "ends by itself after {0} seconds\n".format(ttl)
 
     def _paths(self) -> list[str]:
         service, timer = end_units(self.work.case)

@@ -127,7 +127,7 @@ def test_interfaces_go_down_and_come_back_exactly_as_they_were(wired):
     assert (result["proof"]["interfaces"]["down"], result["proof"]["interfaces"]["up"]) == (TAKEN, [])
     assert kept == {"host0": "carries the management session"} and up(host) == ["host0"]
     assert hosts.answers("controller", network.address(host), 22) and hosts.answers("monitoring", network.address(host), 9100)
-    assert isolate(host)["changed"] is False
+    assert isolate(host)["changed"] is False and isolate(host, "", "--check")["changed"] is False
 
     do(host, "ip link set host1 up")
     end = time.monotonic() + 5
@@ -140,6 +140,8 @@ def test_interfaces_go_down_and_come_back_exactly_as_they_were(wired):
     assert (again["verdict"], again["changed"], up(host)) == ("contained", True, ["host0"]), again
     assert "taken down again" in str(again["drift"]) and "taken up again" in str(again["drift"])
 
+    over = adhoc(host, "isolation", "case=WIRES state=released", "--check", "--diff").of(host)
+    assert "interface host1 down\n" in over["diff"]["before"] and "interface host1 up\n" in over["diff"]["after"] and up(host) == ["host0"]
     released = adhoc(host, "isolation", "case=WIRES state=released").of(host)
     assert (released["verdict"], released["changed"]) == ("released", True), released
     assert settled(host, before) == [] and up(host) == were_up and do(host, "ip nexthop show || true") == objects
@@ -166,6 +168,18 @@ def test_the_host_brings_them_back_by_itself_and_what_leads_to_an_allowed_system
     assert (plain["verdict"], plain["changed"], plain["proof"]["interfaces"], up(host)) == ("contained", True, None, were_up), plain
     assert adhoc(host, "isolation", "case=WIRES state=released").of(host)["verdict"] == "released"
     assert settled(host, before) == []
+
+
+def test_a_release_brings_back_what_a_change_that_was_taken_back_did_not_know_of(one):
+    host = one
+    before, were_up = read(host), up(host)
+    assert isolate(host)["verdict"] == "contained" and up(host) == ["host0"]
+    # A change that takes everything up, and that nobody can confirm: everything goes down again.
+    lost = adhoc(host, "isolation", "case=WIRES management=192.0.2.77 confirm_within=6 on_management_lost=release").of(host)
+    assert (lost["verdict"], lost["rolled_back"], up(host)) == ("failed", True, ["host0"]), lost
+    released = adhoc(host, "isolation", "case=WIRES state=released").of(host)
+    assert (released["verdict"], released["changed"]) == ("released", True), released
+    assert settled(host, before) == [] and up(host) == were_up
 
 
 def test_without_the_program_that_keeps_them_down_the_host_is_refused(one):

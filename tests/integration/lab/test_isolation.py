@@ -110,12 +110,19 @@ def test_wrong_management_list_keeps_the_attacker_out_and_says_so(host):
     ("case=BAD allow='10.0.0.5 99999/tcp'", ["allow", "99999"]),
     ("case=BAD management=banana", ["management", "banana"]),
     ("case=BAD confirm_within=1", ["confirm_within", "1"]),
+    ("case=BAD ttl=5", ["ttl", "5", "from 60 to 2592000"]),
+    ("case=BAD ttl=banana", ["ttl", "banana", "from 60 to 2592000"]),
+    ("case=BAD interfaces_down=maybe", ["interfaces_down", "maybe", "true or false"]),
+    ("case=BAD -e firebreak_ttl=5", ["firebreak_ttl", "5", "from 60 to 2592000"]),
+    ("case=BAD -e firebreak_ttl=banana", ["firebreak_ttl", "banana", "from 60 to 2592000"]),
+    ("case=BAD -e firebreak_interfaces_down=maybe", ["firebreak_interfaces_down", "maybe", "true or false"]),
     ("case=BAD colour=red", ["colour"]),
 ])
 def test_bad_input_is_named_and_changes_nothing(lab, arguments, expected):
     host = "deb12"
     before = rules(host)
-    run = adhoc(host, "isolation", arguments)
+    options, *variables = arguments.split(" -e ")
+    run = adhoc(host, "isolation", options, *(word for variable in variables for word in ("-e", variable)))
     result = run.of(host)
     text = json.dumps([result.get("msg"), result.get("reasons")])
     assert run.status != 0

@@ -95,6 +95,36 @@ def test_evidence_that_nobody_has_fetched_is_named_by_the_release_and_stays(one)
     assert hosts.execute(one, ["cat", path]).stdout == "evidence"
 
 
+def test_interfaces_and_the_end_of_an_isolation_are_on_the_screen_foreseen_and_done(one):
+    case = f"UNTIL-{int(time.time())}"
+    options = ("-l", one, "-e", f"firebreak_case={case}", "-e", "firebreak_ttl=3600", "-e", "firebreak_interfaces_down=true", "-e", "firebreak_second_look=0")
+
+    def flags() -> str:
+        return hosts.execute(one, ["cat", "/sys/class/net/lab-a/flags", "/sys/class/net/lab-b/flags"]).stdout
+
+    hosts.execute(one, ["sh", "-c", "ip link add lab-a type veth peer name lab-b; ip link set lab-a up; ip link set lab-b up"])
+    try:
+        were = flags()
+        foreseen = playbook("contain", *options, "--check", "--diff")
+        assert "  would be: interfaces down: 2 (lab-a, lab-b); left up (host0)" in screen(foreseen).splitlines()
+        diff = foreseen.of(one, "Contain the host")["diff"][0]
+        assert diff["after"].endswith("ends by itself after 3600 seconds\n") and "interface lab-a down\n" in diff["after"]
+        assert flags() == were and hosts.execute(one, ["ls", "/var/lib/firebreak"], check=False).stdout == ""
+        done = playbook("contain", *options)
+        at = done.of(one, "Contain the host")["steps"]["isolation"]["proof"]["ends_at"]
+        assert "  interfaces down: 2 (lab-a, lab-b); left up (host0)" in screen(done).splitlines() and f"  ends by itself at {at}: " in screen(done)
+        assert flags() != were
+        for more in ((), ("--check",)):
+            assert playbook("contain", *options, *more).of(one, "Contain the host")["changed"] is False
+        lifted = playbook("contain", *options, "-e", "firebreak_ttl=0", "-e", "firebreak_interfaces_down=false")
+        assert lifted.of(one, "Contain the host")["changed"] is True and flags() == were
+        assert "interfaces down" not in screen(lifted) and "ends by itself" not in screen(lifted)
+        released = playbook("release", *options)  # with the same variables, of which it needs none
+        assert (released.status, flags()) == (0, were)
+    finally:
+        hosts.execute(one, ["ip", "link", "delete", "lab-a"], check=False)
+
+
 def test_a_misspelt_case_is_said_to_be_unknown_on_the_host(one):
     released = playbook("release", "-l", one, "-e", "firebreak_case=MISSPELT")
     result = released.of(one, "Give the network back")

@@ -139,6 +139,41 @@ def test_when_the_time_is_over_the_host_is_as_it_was_and_the_next_run_says_so(ce
     assert release(host)["verdict"] == "released" and left(host) == ""
 
 
+def test_what_is_only_observed_goes_on_when_its_time_is_over(one):
+    host, backend = one
+    hosts.execute(host, ["systemd-run", "--quiet", "--collect", "--unit=lab-talker", "python3", "-c", TALKER])
+    try:
+        until = time.monotonic() + 10
+        while not do(host, TALKS):
+            assert time.monotonic() < until, "nobody talks"
+            time.sleep(0.1)
+        result = isolate(host, backend, "ttl=3600 mode=observe")
+        assert (result["verdict"], bool(result["proof"]["ends_at"])) == ("reported", True), result
+        assert isolate(host, backend, "ttl=3600 mode=observe")["changed"] is False
+        do(host, "systemctl start firebreak-end-OVER.service")
+        assert left(host) == "" and do(host, TALKS) != ""
+    finally:
+        hosts.execute(host, ["systemctl", "stop", "lab-talker"], check=False)
+
+
+def test_a_diff_says_when_it_ends_and_no_end_is_a_change_of_its_own(one):
+    host, backend = one
+    foreseen = isolate(host, backend, "ttl=3600", "--check", "--diff")["diff"]
+    assert "ends by itself" not in foreseen["before"] and "\nends by itself after 3600 seconds\n" in foreseen["after"] and left(host) == ""
+    first = isolate(host, backend, "ttl=3600", "--diff")
+    assert "\nends by itself after 3600 seconds\n" in first["diff"]["after"]
+    again = isolate(host, backend, "ttl=3600", "--check", "--diff")
+    assert again["changed"] is False and again["diff"]["before"] == again["diff"]["after"] and "ends by itself" not in again["diff"]["after"]
+    at = f"ends by itself at {first['proof']['ends_at']}\n"
+    lifted = isolate(host, backend, "ttl=0", "--check", "--diff", "-e", "firebreak_ttl=3600")
+    assert lifted["changed"] is True and lifted["diff"]["before"] == lifted["diff"]["after"] + at
+    assert "firebreak-end" in left(host), "check mode changes nothing"
+    over = release(host, "--check", "--diff")
+    assert over["changed"] is True and over["diff"]["before"].endswith(at) and over["diff"]["after"] == "" and "firebreak-end" in left(host)
+    lifted = isolate(host, backend, "ttl=0", "-e", "firebreak_ttl=3600")
+    assert (lifted["verdict"], lifted["changed"], lifted["proof"]["ends_at"]) == ("contained", True, None) and "firebreak-end" not in left(host)
+
+
 def test_a_deadline_outlives_a_reboot_and_a_change_that_is_taken_back(one):
     host, backend = one
     first = isolate(host, backend, "ttl=3600 interfaces_down=true")

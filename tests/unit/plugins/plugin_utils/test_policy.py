@@ -78,6 +78,39 @@ def test_a_bad_value_names_its_variable(name, value):
         make({}, {"firebreak_case": "INC-1", **{name: value}})
 
 
+def isolation(arguments, variables):
+    spec = _arguments.merge(_arguments.CASE, _arguments.ISOLATION_STATE, _arguments.NETWORK)
+    return request.make("web07", {"case": "X", **arguments}, spec, variables, lambda raw: raw)
+
+
+@pytest.mark.parametrize(("option", "value"), [
+    ("ttl", "5"), ("ttl", 2592001), ("ttl", "banana"), ("ttl", "-60"), ("ttl", True), ("ttl", "60.5"), ("ttl", ""), ("interfaces_down", "maybe"),
+    ("interfaces_down", 7), ("confirm_within", "soon"), ("confirm_within", 3601)])
+def test_a_number_or_a_choice_that_cannot_be_is_named_with_what_would_be_right(option, value):
+    right = {"ttl": "a whole number from 60 to 2592000, or 0 for no end", "interfaces_down": "true or false",
+             "confirm_within": "a whole number from 5 to 3600"}[option]
+    for given, variables in (({option: value}, {}), ({}, {f"firebreak_{option}": value})):
+        with pytest.raises(PolicyError) as caught:
+            isolation(given, variables)
+        said = str(caught.value)
+        assert said.endswith(right) and str(value) in said, said
+        assert said.startswith(option) or f"firebreak_{option}" in said, said
+
+
+def test_what_comes_from_the_command_line_as_a_string_is_taken_for_what_it_means():
+    texts = isolation({}, {"firebreak_ttl": "3600", "firebreak_interfaces_down": "true"})
+    assert (texts.sent["ttl"], texts.sent["interfaces_down"]) == (3600, True)
+    given = isolation({"ttl": "3600", "interfaces_down": "no"}, {"firebreak_ttl": 60, "firebreak_interfaces_down": True})
+    assert (given.sent["ttl"], given.sent["interfaces_down"]) == (3600, False)
+
+
+@pytest.mark.parametrize("none", [0, "0"])
+def test_no_end_can_be_told_over_an_inventory_that_has_one(none):
+    assert isolation({"ttl": none}, {"firebreak_ttl": 3600}).sent["ttl"] == 0
+    assert isolation({}, {"firebreak_ttl": none}).sent["ttl"] == 0
+    assert "ttl" not in isolation({}, {}).sent
+
+
 @pytest.mark.parametrize("text", ["db*, control", '["db*","control"]', ' ["db*", "control"]', "db*\ncontrol\n", "db*,control,"])
 def test_a_list_may_come_from_the_command_line_or_a_survey_as_a_string(text):
     found = policy.read({"firebreak_protected_hosts": text}, lambda raw: raw, SPEC)

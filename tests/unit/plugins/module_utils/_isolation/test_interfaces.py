@@ -277,6 +277,21 @@ def test_a_confirmation_that_meets_the_way_back_at_work_is_told_that_it_came_too
     assert isolation.confirm(fresh) == {"confirmed": False, "rolled_back": True, "how": "the rollback fired first"}
 
 
+def test_a_release_goes_by_what_is_in_force_again_once_a_change_was_taken_back(tmp_path, monkeypatch):
+    isolation = Isolation(Workdir("X", str(tmp_path)), None, root=str(tmp_path))
+    monkeypatch.setattr(isolation, "_take_engine", lambda: None)
+    isolation.before = "table inet firebreak"
+    before = {"confirmed": True, "interfaces": {"names": ["eth1"], "up": ["eth1"], "messages": [], "kept": []}}
+    changed = {"rolled_back_at": "then", "interfaces": None, "previous": before}
+    for state, expected in ((changed, before), ({**changed, "previous": None}, None), ({**changed, "ended_at": "later"}, None), (before, before)):
+        isolation.state, isolation.interfaces = state, None
+        isolation.look_for_release()
+        assert isolation.state is (expected or state)
+        isolation.choose_interfaces(False)
+        assert (isolation.interfaces.difference() if isolation.interfaces else None) == (
+            ("interface eth1 down\n", "interface eth1 up\n") if expected else None)
+
+
 def test_nothing_to_take_down_is_no_change_the_second_time():
     nothing = Interfaces({"names": [], "up": [], "messages": [], "kept": []})
     nothing.record = dict(nothing.old)

@@ -69,6 +69,15 @@ def test_without_ss_or_with_too_long_a_policy_only_the_rules_go(tmp_path):
     assert not [line for line in lines if line.endswith("ss")] and lines[-1] == "/usr/sbin/nft"
 
 
+def test_what_was_only_observed_is_not_ended(tmp_path):
+    program(tmp_path / "usr/sbin", "ss", "")
+    engine = Nftables("/usr/sbin/nft", Layer2(None))
+    for mode, ended in (("observe", False), ("full", True), ("egress", True)):
+        plan = make_plan(SSH, [], [], [], "ssh", mode)
+        lines = [" ".join(step["argv"]) for step in _ttl.steps(engine, {}, plan, [], ["/folder"], "hold.service", str(tmp_path))]
+        assert any("ss -H -K" in line for line in lines) is ended, mode
+
+
 def deadline(tmp_path, systemd: bool = True):
     for folder in ("var/lib/firebreak", "etc/systemd/system", *(["run/systemd/system"] if systemd else [])):
         (tmp_path / folder).mkdir(parents=True)
@@ -98,6 +107,19 @@ def test_a_timer_comes_and_goes_without_a_trace(tmp_path):
     assert [path for _folder, _folders, files in os.walk(str(tmp_path / "etc")) for path in files] == []
 
 
+def test_a_diff_says_when_an_isolation_ends_and_ended(tmp_path):
+    dummy, mine = deadline(tmp_path)
+    end = {"ttl": 600, "at": AT, "token": "abcd"}
+    at, after = "ends by itself at 2026-11-24T09:41:57Z\n", "ends by itself after {0} seconds\n"
+    assert mine.change(None, None, False) is None and mine.change(None, 600, False) == ("", after.format(600))
+    mine.put(end)
+    assert mine.change(end, 600, True) is None
+    assert mine.change(end, 700, True) == (at, after.format(700)) and mine.change(end, 0, True) == (at, "")
+    (tmp_path / "active").unlink()  # somebody has stopped it: it ends when it would have ended
+    assert mine.change(end, 600, True) == (at, at) and mine.change(end, 600, False) == ("", at)
+    assert mine.change("damaged", None, True) == ("", "") and mine.change({"at": "x"}, 600, True) == ("", after.format(600))
+
+
 def test_a_timer_takes_itself_away(tmp_path):
     work, mine = deadline(tmp_path)
     mine.put({"ttl": 600, "at": AT, "token": "abcd"})
@@ -111,17 +133,18 @@ def test_without_systemd_there_is_no_end(tmp_path):
         mine.check()
 
 
-@pytest.mark.parametrize("ttl", [0, 59, 2592001, "600", 60.5])
+@pytest.mark.parametrize("ttl", [-1, 59, 2592001, "600", 60.5])
 def test_a_time_that_cannot_be_is_named(tmp_path, ttl):
-    with pytest.raises(OptionError, match="^ttl: "):
+    with pytest.raises(OptionError, match="^ttl: .*from 60 to 2592000 seconds, or 0 for no end"):
         Isolation(Workdir("X", str(tmp_path)), PLAN).moves_deadline(ttl)
 
 
-def test_who_asks_for_no_end_pays_for_none(tmp_path):
+@pytest.mark.parametrize("none", [None, 0])
+def test_who_asks_for_no_end_pays_for_none(tmp_path, none):
     isolation = Isolation(Workdir("X", str(tmp_path)), PLAN, root=str(tmp_path))
-    assert isolation.moves_deadline(None) is False
+    assert isolation.moves_deadline(none) is False and isolation.end_change == ("", "")
     isolation.state = {"confirmed": True}
-    isolation.end_after(None)
+    isolation.end_after(none)
     assert isolation.changed is False and os.listdir(str(tmp_path)) == []
 
 
