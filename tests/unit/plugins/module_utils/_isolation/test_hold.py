@@ -124,7 +124,8 @@ def holder(tmp_path, monkeypatch, systemd: bool = True):
     for folder in ("var/lib/firebreak", "etc/systemd/system", "usr/bin", *(["run/systemd/system"] if systemd else [])):
         (tmp_path / folder).mkdir(parents=True)
     program(tmp_path / "usr/bin", "systemctl", """cd '{0}'; echo "$@" >>calls
-case $1 in start) touch active;; stop) [ -e stubborn ] || [ -e refusing ] || rm -f active;; daemon-reload) rm -f refusing;; kill) [ -e immortal ] || rm -f active stubborn;; is-active) test -e active;; esac
+case $1 in start) touch active;; stop) [ -e stubborn ] || [ -e refusing ] || rm -f active;; daemon-reload) rm -f refusing;;
+kill) [ -e immortal ] || rm -f active stubborn;; is-active) test -e active;; esac
 """.format(tmp_path))
     monkeypatch.setattr(_holder, "table_exists", lambda family, name: False)
     monkeypatch.setattr(_holder, "_PATIENCE", 0.01)
