@@ -60,7 +60,7 @@ def programs(
     """
     if version(os.uname().release if release is None else release) < _SINCE:
         return []
-    found = []
+    found: list[tuple[str, str]] = []
     for link in links:
         for place in _NETKIT if link.get("kind") == "netkit" else _TCX:
             try:
