@@ -108,6 +108,7 @@ class Isolation(Cut):
         """What can be shown from inside, now; `sockets` as for `remaining`."""
         from ._probe import probe
 
+        self.frames()
         engine = self._take_engine()
         live = self.before if self._just_read else engine.live()
         session = self.plan.session if self.plan is not None else None
@@ -209,7 +210,8 @@ class Isolation(Cut):
             return
         engine = self._take_engine()
         engine.load(self._rules)
-        self._load_frames()
+        self._by_nft()
+        self.frames()
         self.work.update(isolation=self.state)
         self._just_read = False
         self._mended = True

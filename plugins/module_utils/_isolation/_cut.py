@@ -59,6 +59,7 @@ class Cut:
         self._rules: dict[str, str] = {}
         self._frames = ""
         self._in_case: list[dict[str, object]] = []
+        self._late = False
         self._trial: Trial | None = None
         self._after: str | None = None
         self._rollback: Rollback | None = None
@@ -313,19 +314,36 @@ class Cut:
         if self.proved_by != "private network":
             self._after = None
         if not self.required:
-            self._load_frames()
+            self._by_nft()
         if self._trial is None and self._after is None:
             self._try_out()
         if self._old.get("token") and not self._old.get("confirmed"):
             disarm(self.work, str(self._old["token"]), str(self._old.get("timer", "")), self._old.get("handle"), self.root)
         self.work.update(isolation=self.state)
 
-    def _load_frames(self) -> None:
-        """Hold frames back by nft, or else by tc; the way back was written for either, and what is not needed of it goes."""
-        layer2, back = self._take_engine().layer2, self.state.get("back")
-        if not layer2.load(self._frames) and self.plan is not None and layer2.load_by_tc(self.plan):
+    def _by_nft(self) -> None:
+        """Hold frames back by nft; where it cannot, `frames` is to follow."""
+        if self._take_engine().layer2.load(self._frames):
+            self._keep_in_case(False)
+        else:
+            self._late = True
+
+    def frames(self) -> None:
+        """Where nft did not hold frames back, have tc do so: it takes 10 ms, for which the kills need not wait."""
+        if not self._late or self.plan is None:
+            return
+        self._late = False
+        layer2 = self._take_engine().layer2
+        by_tc = layer2.load_by_tc(self.plan)
+        if by_tc:
             self.state.update(clsact=layer2.had, wide=self._wider() if self.state.get("wide") else None)
-        elif isinstance(back, list):
+        self._keep_in_case(by_tc)
+        self.work.update(isolation=self.state)
+
+    def _keep_in_case(self, needed: bool) -> None:
+        """The way back was written for nft and for tc; what is not needed of it goes."""
+        back = self.state.get("back")
+        if isinstance(back, list) and not needed:
             self.state["back"] = [step for step in back if step not in self._in_case]
 
     def _way_back(self, previous: dict[str, object], tables: dict[str, list[str]]) -> list[dict[str, object]]:

@@ -125,6 +125,7 @@ def _isolate(
     arm(isolation, params)
     isolation.cut()
     isolation.settle()
+    isolation.frames()
     after = read_sockets()
     flows = sorted({*isolation.flows(sockets), *isolation.flows(after)})
     described = describe(flows, processes)
