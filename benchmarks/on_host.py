@@ -20,6 +20,7 @@ from ansible_collections.firebreak.response.plugins.module_utils._host._session 
 from ansible_collections.firebreak.response.plugins.module_utils._host._workdir import Workdir
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._control import Isolation
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import make_plan
+from ansible_collections.firebreak.response.plugins.module_utils._isolation._release import Release
 
 
 def apply(work: Workdir, session: Session, backend: str, management: str, networks: list[str]) -> float:
@@ -41,7 +42,7 @@ def apply(work: Workdir, session: Session, backend: str, management: str, networ
 def release(work: Workdir, session: Session, backend: str) -> float:
     """From reading what is in force to the host as it was."""
     began = time.monotonic()
-    Isolation(work, None, backend).release(session)
+    Release(work, None, backend).release(session)
     return time.monotonic() - began
 
 

@@ -167,6 +167,8 @@ class Containment:
         if ending:
             self._safely("termination", self.suspects.kill)
             self.timeline.mark("last suspect dead")
+        if self.isolation is not None:
+            self._safely("isolation", self.isolation.frames)
 
     def _destroy(self, isolation: Isolation) -> None:
         """End what the cut has cut; on a host that was isolated before, what is left."""

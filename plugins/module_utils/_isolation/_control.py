@@ -7,17 +7,15 @@
 from __future__ import annotations
 
 import os
-import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from .._errors import HostError, OptionError
+from .._host._files import read_proc
 from .._host._sock_diag import destroy
 from .._host._sockets import own_addresses, read_sockets
-from .._text import printable
-from ._commands import HELD, INET, NO_SYSTEMD, ends, shared, table_exists
+from ._commands import NO_SYSTEMD, ends, shared
 from ._cut import FRAMES, Cut
-from ._policy import Plan, from_dict, silent_of
+from ._policy import Plan, silent_of
 from ._rollback import disarm, sweep
 
 if TYPE_CHECKING:
@@ -28,32 +26,19 @@ if TYPE_CHECKING:
 # States of TCP in which nothing can be delivered any more, or nothing ever was.
 _NO_FLOW = ("LISTEN", "CLOSE", "TIME_WAIT")
 _MAY_DELIVER = ("ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE_WAIT", "LAST_ACK", "CLOSING")
+# How many connections this network tracks, there where that is loaded. A question by netlink would have the kernel load it, and
+# costs tens of milliseconds where the table is large and empty.
+_TRACKED = "proc/sys/net/netfilter/nf_conntrack_count"
 _NOT_HELD = {"unit": "", "persist": False, "watch": False, "owner": False, "why": ""}
 
 
-def _read_others() -> dict[str, str] | None:
+def read_others() -> dict[str, str] | None:
     """What others have in the firewall, as `_others.read` tells it."""
     if not shared():
         return {}
     from . import _others
 
     return _others.read()
-
-
-def _not_ended(tracked: object) -> int:
-    """Forwarded connections whose ends were out of reach, of what `_tracked.end` has told."""
-    count = tracked.get("not_ended") if isinstance(tracked, dict) else 0
-    return count if isinstance(count, int) else 0
-
-
-def _changes(others: object) -> list[str]:
-    """What others have changed since the reading `others`."""
-    now = _read_others() if others is not None else None
-    if others is None or others == now:
-        return []
-    from . import _others
-
-    return _others.changes(others, now)
 
 
 class Isolation(Cut):
@@ -128,6 +113,7 @@ class Isolation(Cut):
         """What can be shown from inside, now; `sockets` as for `remaining`."""
         from ._probe import probe
 
+        self.frames()
         engine = self._take_engine()
         live = self.before if self._just_read else engine.live()
         session = self.plan.session if self.plan is not None else None
@@ -161,6 +147,30 @@ class Isolation(Cut):
             "hold": self.holder.report(self._held_anew) if self.held or self._holder is not None else {**_NOT_HELD, "why": self._why_not_held},
             "confirmed": True if self.state.get("confirmed") else None,
         }
+
+    def _ways_past(self) -> object:
+        """What can send without meeting any rule of this network namespace; looked for once a run, and the second one knows it from the first."""
+        if self._past is None:
+            if self._just_read and isinstance(self.state.get("elsewhere"), list):
+                self._past = self.state["elsewhere"]
+            else:
+                from .._host._elsewhere import ways_past
+
+                self._past = ways_past()
+        return self._past
+
+    def _tracked_no_more(self) -> object:
+        """Delete what the kernel tracks of the connections that were cut; the second run knows from the first what came of it.
+
+        See `_tracked.end` for the answer; None where nothing is tracked.
+        """
+        if self._just_read:
+            return self.state.get("conntrack")
+        if self.plan is None or self.observes or read_proc(os.path.join(self.root, _TRACKED), 32).strip() in (b"", b"0"):
+            return None
+        from . import _tracked
+
+        return _tracked.end(self.plan, self.root)
 
     def _ends_at(self) -> str | None:
         if not self.state.get("end"):
@@ -205,7 +215,7 @@ class Isolation(Cut):
         self.state["confirmed"] = True
         self.state["previous"] = None
         if self.state.get("others") is None:
-            self.state["others"] = _read_others()
+            self.state["others"] = read_others()
         self.work.update(isolation=self.state)
         return {"confirmed": True, "rolled_back": False, "how": how}
 
@@ -227,7 +237,8 @@ class Isolation(Cut):
             return
         engine = self._take_engine()
         engine.load(self._rules)
-        self._load_frames()
+        self._by_nft()
+        self.frames()
         self.work.update(isolation=self.state)
         self._just_read = False
         self._mended = True
@@ -287,38 +298,14 @@ class Isolation(Cut):
             found["proof"] = {"interfaces": self.interfaces.predicted()}
         return found
 
-    def ended(self) -> list[str]:
-        """A sentence where the isolation has ended by itself before it was released."""
-        at = str(self.state.get("ended_at") or "")
-        return ["the isolation had ended by itself at {0}: its time (ttl) was over".format(printable(at, 40))] if at else []
-
     def end_after(self, ttl: object) -> None:
         """Have a confirmed isolation end by itself so many seconds from now, or not at all; the same number leaves it as it is."""
         if self.plan is None or not self.state.get("confirmed") or not self.moves_deadline(ttl):
             return
-        from . import _ttl
+        from ._ttl import end_after
 
         self._alone()
-        deadline, end = _ttl.Deadline(self.work, self.root), None
-        if ttl:
-            old, tables, holder = self.state.get("end"), self.state.get("tables"), self.holder
-            now, limit = time.time(), int(str(ttl))
-            at = old.get("at") if isinstance(old, dict) and old.get("ttl") == ttl else None  # somebody has removed the timer
-            at = max(at, now + 10) if isinstance(at, (int, float)) and at <= now + limit else now + limit
-            own = sorted(own_addresses(os.path.join(self.root, "proc")))
-            steps = _ttl.steps(
-                self._take_engine(), tables if isinstance(tables, dict) else {}, self.plan, own, holder.everything(), holder.unit, self.root)
-            end = {"ttl": ttl, "at": at, "token": os.urandom(4).hex(), "steps": steps, "last": deadline.last()}
-            self.state["end"] = end
-            self.work.update(isolation=self.state)
-            try:
-                deadline.put(end)
-            except HostError as error:  # it is isolated all the same
-                self._why_no_end = str(error)
-        else:
-            deadline.remove()
-            self.state["end"] = None
-            self.work.update(isolation=self.state)
+        self._why_no_end = end_after(self, self._take_engine(), self.plan, ttl)
         self.changed = True
 
     def drift(self) -> list[dict[str, str]]:
@@ -338,59 +325,3 @@ class Isolation(Cut):
         if self._drifted:
             found.append({"at": "", "what": "the rules had been changed or removed before this run"})
         return found
-
-    def look_for_release(self) -> None:
-        """Read what a release would remove: sets before, changed."""
-        self._take_engine()
-        self._resume()
-        self._after = ""
-        self.changed = bool(self.before) or self.held or table_exists(INET, HELD) is True or (
-            bool(self.state) and not (self.state.get("rolled_back_at") or self.state.get("ended_at"))) or ends(self.work.case, self.root)
-
-    def release(self, session: Session) -> dict[str, object]:
-        """End forbidden sockets, then take our rules away and disarm: counts of `destroy`, and for the result "rules_were_gone",
-        "residual" (what our calls made in the kernel and nothing takes away), "changed_by_others" and "may_go_on" (connections that the
-        host forwarded, whose ends are on other systems)."""
-        engine = self._take_engine()
-        self.look_for_release()
-        tables = self.state.get("tables")
-        tables = tables if isinstance(tables, dict) else {}
-        if not self.changed:
-            if self.state:
-                sweep(self.work)
-                self.work.update(isolation=None)
-            return {"destroyed": 0, "gone": 0, "remaining": [], "rules_were_gone": False, "left": [], "residual": engine.residual(tables),
-                    "changed_by_others": [], "gone_meanwhile": [], "may_go_on": 0}
-        self._alone()
-        changed_by_others = _changes(self.state.get("others"))
-        plan = self.state.get("plan")
-        try:
-            self.plan = from_dict(plan, session) if isinstance(plan, dict) else Plan([], [], [], session)
-        except (HostError, OptionError):  # whoever damaged it shall not keep the host isolated by that
-            self.plan = Plan([], [], [], session)
-        ended = self.destroy(self.flows(read_sockets(os.path.join(self.root, "proc"))))
-        forwarded = [self.state.get("conntrack"), self._tracked_no_more()]
-        fell_back = self.holder.fell_back
-        self.holder.remove()
-        self._perform(self._way_back({}, tables))
-        residual = self.holder.take_stand_in_away() if fell_back else []
-        if engine.live():
-            raise HostError("release: our rules could not be removed; the host is still isolated")
-        if self.state.get("token") and not self.state.get("confirmed"):
-            disarm(self.work, str(self.state["token"]), str(self.state.get("timer", "")), self.state.get("handle"), self.root)
-        if ends(self.work.case, self.root):
-            from ._ttl import Deadline
-
-            Deadline(self.work, self.root).remove()
-        record = self.state.get("interfaces")
-        left: list[str] = []
-        meanwhile: list[str] = []
-        if isinstance(record, dict):
-            from ._interfaces import give_back
-
-            left, meanwhile = give_back(record)
-        sweep(self.work)
-        self.work.update(isolation=None)
-        left += [self.holder.why] if self.holder.why not in ("", NO_SYSTEMD) else []
-        return {**ended, "rules_were_gone": not self.before, "left": left, "residual": [*engine.residual(tables), *residual],
-                "changed_by_others": changed_by_others, "gone_meanwhile": meanwhile, "may_go_on": sum(_not_ended(one) for one in forwarded)}

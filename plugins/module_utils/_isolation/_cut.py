@@ -12,7 +12,6 @@ import time
 from typing import TYPE_CHECKING
 
 from .._errors import HostError, OptionError
-from .._host._files import read_proc
 from .._host._workdir import Workdir, siblings
 from . import _backends
 from ._commands import Trial, held_for
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from ._interfaces import Interfaces
 
 FRAMES = "table netdev "  # where the rules for frames begin in a listing
-# How many connections this network tracks, there where that is loaded. A question by netlink would have the kernel load it, and
-# costs tens of milliseconds where the table is large and empty.
-_TRACKED = "proc/sys/net/netfilter/nf_conntrack_count"
 # Seconds for which a wider way in waits at least: the controller looks once more when the first interval is over.
 _SECOND_INTERVAL = 30
 
@@ -59,6 +55,7 @@ class Cut:
         self._rules: dict[str, str] = {}
         self._frames = ""
         self._in_case: list[dict[str, object]] = []
+        self._late = False
         self._trial: Trial | None = None
         self._after: str | None = None
         self._rollback: Rollback | None = None
@@ -318,19 +315,36 @@ class Cut:
         if self.proved_by != "private network":
             self._after = None
         if not self.required:
-            self._load_frames()
+            self._by_nft()
         if self._trial is None and self._after is None:
             self._try_out()
         if self._old.get("token") and not self._old.get("confirmed"):
             disarm(self.work, str(self._old["token"]), str(self._old.get("timer", "")), self._old.get("handle"), self.root)
         self.work.update(isolation=self.state)
 
-    def _load_frames(self) -> None:
-        """Hold frames back by nft, or else by tc; the way back was written for either, and what is not needed of it goes."""
-        layer2, back = self._take_engine().layer2, self.state.get("back")
-        if not layer2.load(self._frames) and self.plan is not None and layer2.load_by_tc(self.plan):
+    def _by_nft(self) -> None:
+        """Hold frames back by nft; where it cannot, `frames` is to follow."""
+        if self._take_engine().layer2.load(self._frames):
+            self._keep_in_case(False)
+        else:
+            self._late = True
+
+    def frames(self) -> None:
+        """Where nft did not hold frames back, have tc do so: it takes 10 ms, for which the kills need not wait."""
+        if not self._late or self.plan is None:
+            return
+        self._late = False
+        layer2 = self._take_engine().layer2
+        by_tc = layer2.load_by_tc(self.plan)
+        if by_tc:
             self.state.update(clsact=layer2.had, wide=self._wider() if self.state.get("wide") else None)
-        elif isinstance(back, list):
+        self._keep_in_case(by_tc)
+        self.work.update(isolation=self.state)
+
+    def _keep_in_case(self, needed: bool) -> None:
+        """The way back was written for nft and for tc; what is not needed of it goes."""
+        back = self.state.get("back")
+        if isinstance(back, list) and not needed:
             self.state["back"] = [step for step in back if step not in self._in_case]
 
     def _way_back(self, previous: dict[str, object], tables: dict[str, list[str]]) -> list[dict[str, object]]:
@@ -367,27 +381,3 @@ class Cut:
             return None
         rules, frames = engine.rules(plan, self.work.case, fresh=True), engine.layer2.text(plan)
         return {"plan": plan.as_dict(), "rules": rules, "frames": frames, "steps": [*engine.back(rules, {}), *engine.layer2.back(frames, lambda: plan)]}
-
-    def _ways_past(self) -> object:
-        """What can send without meeting any rule of this network namespace; looked for once a run, and the second one knows it from the first."""
-        if self._past is None:
-            if self._just_read and isinstance(self.state.get("elsewhere"), list):
-                self._past = self.state["elsewhere"]
-            else:
-                from .._host._elsewhere import ways_past
-
-                self._past = ways_past()
-        return self._past
-
-    def _tracked_no_more(self) -> object:
-        """Delete what the kernel tracks of the connections that were cut; the second run knows from the first what came of it.
-
-        See `_tracked.end` for the answer; None where nothing is tracked.
-        """
-        if self._just_read:
-            return self.state.get("conntrack")
-        if self.plan is None or self.observes or read_proc(os.path.join(self.root, _TRACKED), 32).strip() in (b"", b"0"):
-            return None
-        from . import _tracked
-
-        return _tracked.end(self.plan, self.root)

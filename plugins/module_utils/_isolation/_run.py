@@ -17,7 +17,7 @@ from .._host._netstate import dump
 from .._host._processes import first_look
 from .._host._session import Session, management_session
 from .._host._sockets import owners, read_sockets
-from .._host._workdir import Workdir, elsewhere, told_damage, unknown_here
+from .._host._workdir import Workdir, told_damage
 from .._text import printable
 from ._commands import NO_SYSTEMD
 from ._control import Isolation
@@ -45,7 +45,9 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool = False) -> d
     processes, sockets = first_look(), read_sockets()
     session = management_session(processes, sockets)
     if params["state"] == "released":
-        result = _release(work, session, check_mode, diff)
+        from ._release import run as release  # not where there is nothing to release: in a fleet, imports are what takes time
+
+        result = release(work, session, check_mode, diff)
     elif params["_phase"] == "finish":
         result = finish(work, params, session, sockets, diff)
         if result.get("rolled_back"):
@@ -95,6 +97,7 @@ def _isolate(
     arm(isolation, params)
     isolation.cut()
     isolation.settle()
+    isolation.frames()
     after = read_sockets()
     flows = sorted({*isolation.flows(sockets), *isolation.flows(after)})
     described = describe(flows, processes)
@@ -135,7 +138,7 @@ def predicted(
     verdict, reasons = way_in(isolation.plan, params, isolation.changed)
     if not isolation.changed:
         hold(isolation, params, check_mode=True)
-    result = _result(isolation, "would_be " + verdict, reasons, describe(flows, processes), diff, listing=isolation.after)
+    result = result_of(isolation, "would_be " + verdict, reasons, describe(flows, processes), diff, listing=isolation.after)
     mode = isolation.plan.mode if isolation.plan is not None else ""
     result["not_covered"] = not_covered(isolation.backend, {"mode": mode})
     result.update(isolation.foreseen(params.get("ttl")))
@@ -197,7 +200,7 @@ def judged(
         proof["confirmation"] = confirmation["how"]
     rolled_back = bool((confirmation or {}).get("rolled_back"))
     verdict, reasons = judge(proof, rolled_back)
-    result = _result(isolation, verdict, reasons, flows, diff, proof, isolation.after)
+    result = result_of(isolation, verdict, reasons, flows, diff, proof, isolation.after)
     if rolled_back:
         result["rolled_back"] = True
         if isolation.before:
@@ -291,39 +294,7 @@ def _users(path: str = "/etc/passwd") -> dict[int, str]:
     return names
 
 
-def _release(work: Workdir, session: Session, check_mode: bool, diff: bool) -> dict[str, object]:
-    isolation = Isolation(work, None)  # by whichever backend it was made
-    isolation.look_for_release()
-    if diff:
-        isolation.choose_interfaces(False)
-        isolation.moves_deadline(None)
-    reasons = [] if isolation.changed else elsewhere(work)
-    from .._remains import evidence
-
-    beside = [*([] if reasons or isolation.changed else unknown_here(work)), *evidence(work), *isolation.ended()]
-    if check_mode:
-        return _result(isolation, "would_be " + ("partial" if reasons else "released"), [*reasons, *beside], [], diff)
-    drift = isolation.drift()  # what the unit has written goes with it
-    ended = isolation.release(session)
-    remaining = ended["remaining"]
-    if isinstance(remaining, list) and remaining:
-        reasons.append("{0} forbidden connections could not be ended and may come back to life".format(len(remaining)))
-    reasons += strings(ended["left"])
-    if isolation.changed:
-        tell(work.case, "isolation released")
-    verdict = "partial" if reasons else "released"
-    if ended["rules_were_gone"]:
-        reasons.append("somebody else had removed the rules before; what was left was cleaned up")
-    told_of: dict[str, object] = {key: strings(ended[key]) for key in ("residual", "changed_by_others")}
-    if told_of["changed_by_others"]:
-        reasons.append("what others have in the firewall has changed since the isolation was confirmed; it stays as it is")
-    if ended["may_go_on"]:
-        reasons.append("{0} connections that the host forwarded for others were cut; their ends may take them up again".format(ended["may_go_on"]))
-    reasons += [*strings(ended["gone_meanwhile"]), *beside]
-    return {**_result(isolation, verdict, reasons, [], diff), **told_of, "drift": drift}
-
-
-def _result(
+def result_of(
     isolation: Isolation, verdict: str, reasons: list[str], flows: list[dict[str, object]], diff: bool,
     proof: dict[str, object] | None = None, listing: str = "",
 ) -> dict[str, object]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from .._errors import HostError, OptionError
 from .._host._files import read_regular
+from .._host._sockets import own_addresses
 from . import _stand_in
 from ._commands import HELD, UNIT_PLACES, end_units, find, run
 from ._policy import OBSERVE
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from .._host._workdir import Workdir
     from ._backends import Engine
+    from ._control import Isolation
     from ._policy import Network, Plan
 
 LEAST, MOST = 60, 2592000  # seconds
@@ -211,3 +213,28 @@ class Deadline:
         for path in self._paths():
             if os.path.lexists(path):
                 os.unlink(path)
+
+
+def end_after(isolation: Isolation, engine: Engine, plan: Plan, ttl: object) -> str:
+    """Have a confirmed isolation end by itself so many seconds from now, or not at all; why it will not, "" where it will."""
+    deadline, state = Deadline(isolation.work, isolation.root), isolation.state
+    if not ttl:
+        deadline.remove()
+        state["end"] = None
+        isolation.work.update(isolation=state)
+        return ""
+    old, tables, holder = state.get("end"), state.get("tables"), isolation.holder
+    now, limit = time.time(), int(str(ttl))
+    at = old.get("at") if isinstance(old, dict) and old.get("ttl") == ttl else None  # somebody has removed the timer
+    at = max(at, now + 10) if isinstance(at, (int, float)) and at <= now + limit else now + limit
+    own = sorted(own_addresses(os.path.join(isolation.root, "proc")))
+    end = {
+        "ttl": ttl, "at": at, "token": os.urandom(4).hex(), "last": deadline.last(),
+        "steps": steps(engine, tables if isinstance(tables, dict) else {}, plan, own, holder.everything(), holder.unit, isolation.root)}
+    state["end"] = end
+    isolation.work.update(isolation=state)
+    try:
+        deadline.put(end)
+    except HostError as error:  # it is isolated all the same
+        return str(error)
+    return ""

@@ -396,6 +396,7 @@ def main() -> None:
     from ansible_collections.firebreak.response.plugins.module_utils._host._workdir import Workdir
     from ansible_collections.firebreak.response.plugins.module_utils._isolation._control import Isolation
     from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import from_dict, make_plan
+    from ansible_collections.firebreak.response.plugins.module_utils._isolation._release import Release
 
     action, values = sys.argv[1], json.loads(sys.argv[2])
     folder = pathlib.Path(values["folder"])
@@ -416,7 +417,7 @@ def main() -> None:
             isolation.inspect_again()
         result = isolation.confirm(session)
     elif action == "release":
-        isolation = Isolation(work, None, backend, root)
+        isolation = Release(work, None, backend, root)
         result = isolation.release(session)
         result["changed"] = isolation.changed
     else:

@@ -9,8 +9,13 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
+
 from tests.lab import hosts, network
 from tests.lab.controller import adhoc
+
+from . import matrix
+from .conftest import clean
 
 MANY = [f"10.{99 + number // 100}.{number % 100}.0/25 514/udp" if number % 2 else f"2001:db8:{number:x}::/49 514/udp" for number in range(300)]
 FEW = MANY[:3]
@@ -20,6 +25,14 @@ def firewall(host: str) -> str:
     """Everything that the host's own programs list, without counters."""
     listed = hosts.execute(host, ["sh", "-c", "nft -s list ruleset; iptables-save; ip6tables-save"]).stdout
     return "\n".join(line.split(" [")[0] for line in listed.splitlines() if not line.startswith("#"))
+
+
+@pytest.fixture(params=sorted({host for host, _backend in matrix.one()}))
+def host(request, lab):
+    """A host of another release each day, clean before and after."""
+    clean(request.param)
+    yield request.param
+    clean(request.param)
 
 
 def test_hundreds_of_networks_come_and_go_without_a_trace(host):

@@ -166,7 +166,10 @@ def row(case: str, cell: tuple[str, str], expected: str, got: str, holds: bool, 
 
 def asked(host: str, arguments: str, sabotage: str = "") -> tuple[dict, float]:
     """The result of an isolation, with somebody at work against sshd meanwhile, and the longest time without a way in."""
-    with contextlib.closing(Access(host)) as access, on_host(host, SABOTEUR, sabotage) if sabotage else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        access = stack.enter_context(contextlib.closing(Access(host)))
+        if sabotage:
+            stack.enter_context(on_host(host, SABOTEUR, sabotage))
         result = adhoc(host, "isolation", f"{arguments} confirm_within={WITHIN}").of(host)
     return result, access.longest
 

@@ -21,6 +21,7 @@ from ansible_collections.firebreak.response.plugins.module_utils._isolation impo
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._control import Isolation
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._interfaces import Interfaces, back, built_on, carriers, kept, samples
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import make_plan
+from ansible_collections.firebreak.response.plugins.module_utils._isolation._release import Release
 
 SSH = Session("10.0.0.9", 40000, "10.0.0.2", 22, "sshd-socket", [1])
 NONE = Session("", 0, "", 0, "none", [1])
@@ -278,7 +279,7 @@ def test_a_confirmation_that_meets_the_way_back_at_work_is_told_that_it_came_too
 
 
 def test_a_release_goes_by_what_is_in_force_again_once_a_change_was_taken_back(tmp_path, monkeypatch):
-    isolation = Isolation(Workdir("X", str(tmp_path)), None, root=str(tmp_path))
+    isolation = Release(Workdir("X", str(tmp_path)), None, root=str(tmp_path))
     monkeypatch.setattr(isolation, "_take_engine", lambda: None)
     isolation.before = "table inet firebreak"
     before = {"confirmed": True, "interfaces": {"names": ["eth1"], "up": ["eth1"], "messages": [], "kept": []}}

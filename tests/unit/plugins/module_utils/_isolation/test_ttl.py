@@ -19,6 +19,7 @@ from ansible_collections.firebreak.response.plugins.module_utils._host._workdir 
 from ansible_collections.firebreak.response.plugins.module_utils._isolation import _commands, _control, _rollback, _ttl, _undo
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._backends import Nftables
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._control import Isolation
+from ansible_collections.firebreak.response.plugins.module_utils._isolation._release import Release
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._layer2_backend import Layer2
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import make_plan
 
@@ -218,7 +219,7 @@ def test_when_the_time_is_over_the_isolation_ends_and_the_next_run_can_tell(tmp_
     assert (tmp_path / "done").exists() and (tmp_path / "last").exists()
     state = read(tmp_path)
     assert state["ended_at"] and state["end"] is None and state["end_failed"] == 0 and "ended by itself" in said[0]
-    isolation = Isolation(Workdir("X", str(tmp_path)), None)
+    isolation = Release(Workdir("X", str(tmp_path)), None)
     isolation.state = state
     assert state["ended_at"] in isolation.ended()[0]
 
