@@ -164,7 +164,7 @@ class Isolation(Cut):
     def _ends_at(self) -> str | None:
         end = self.state.get("end")
         at = end.get("at") if isinstance(end, dict) else None
-        if not isinstance(at, (int, float)) or not 0 <= at < 2 ** 33:
+        if not isinstance(at, (int, float)) or not 0 <= at < 2 ** 33 or not ends(self.work.case, self.root):
             return None
         from ._ttl import utc
 
@@ -374,21 +374,23 @@ class Isolation(Cut):
         self.holder.remove()
         self._perform(self._way_back({}, tables))
         residual = self.holder.take_stand_in_away() if fell_back else []
-        if engine.live():
+        still = engine.live()
+        if FRAMES in still or engine.holds(still):
             raise HostError("release: our rules could not be removed; the host is still isolated")
+        left = ["rules of somebody else lead to our chains of iptables, which are empty and cannot be removed"] if still else []
         if self.state.get("token") and not self.state.get("confirmed"):
             disarm(self.work, str(self.state["token"]), str(self.state.get("timer", "")), self.state.get("handle"), self.root)
         if ends(self.work.case, self.root):
             from ._ttl import Deadline
 
             Deadline(self.work, self.root).remove()
-        record = self.state.get("interfaces")
-        left: list[str] = []
+        record = self.in_force().get("interfaces") or self.state.get("interfaces")
         meanwhile: list[str] = []
         if isinstance(record, dict):
             from ._interfaces import give_back
 
-            left, meanwhile = give_back(record)
+            refused, meanwhile = give_back(record)
+            left += refused
         sweep(self.work)
         self.work.update(isolation=None)
         left += [self.holder.why] if self.holder.why not in ("", NO_SYSTEMD) else []

@@ -84,7 +84,7 @@ def steps(
     found: list[dict[str, object]] = []
     if ss is not None and meant is not None:
         found.append({"argv": [ss, "-H", "-K", "-t", "-n", meant], "may_fail": True})
-    calls = _stand_in.steps(None, root)
+    calls = _stand_in.steps(None, _stand_in.names(plan), root)
     again: list[dict[str, object]] = [
         {"argv": [systemctl, "stop", unit], "may_fail": True}, {"argv": [find("rm", root) or "rm", "-rf", "--", *paths]},
         {"argv": [systemctl, "daemon-reload"], "may_fail": True},
@@ -95,7 +95,7 @@ def steps(
     found += [*again, *calls, *again]
     if nft is not None:
         found += [{"argv": [nft, "delete", "table", family, HELD], "may_fail": True} for family in ("inet", "netdev")]
-    return [*found, *engine.back(None, tables), *engine.layer2.back("")]
+    return [*found, *engine.back(None, tables), *engine.layer2.back(""), *engine.layer2.back_everywhere()]
 
 
 class Deadline:

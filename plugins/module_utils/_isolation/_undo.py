@@ -143,6 +143,16 @@ def silent(commands: list[list[str]]) -> bool:
     return True
 
 
+def everywhere(step: dict[str, object], folder: str = "/sys/class/net") -> list[dict[str, object]]:
+    """A step for each interface that there is now, where "@DEVICE@" stands for its name; but for those in `each`."""
+    import json
+
+    but = step["each"]
+    text = json.dumps({key: value for key, value in step.items() if key != "each"})
+    return [json.loads(text.replace("@DEVICE@", json.dumps(name)[1:-1])) for name in sorted(os.listdir(folder))
+            if not (isinstance(but, list) and name in but)]
+
+
 def perform(steps: list[dict[str, object]]) -> int:
     """Run the commands of the way back; how many failed that should not have.
 
@@ -154,6 +164,9 @@ def perform(steps: list[dict[str, object]]) -> int:
     for step in steps:
         if spared:
             spared -= 1
+            continue
+        if "each" in step:
+            failed += perform(everywhere(step))
             continue
         check = step.get("if_empty")
         if isinstance(check, list) and not empty(check, str(step.get("chain", ""))):

@@ -69,3 +69,10 @@ def test_what_is_whole_is_not_spoken_of(tmp_path):
     work = Workdir("INC-1", str(tmp_path))
     work.update(run={})
     assert work.read() == {"run": {}} and told_damage(work, {"verdict": "contained", "reasons": []}) == {"verdict": "contained", "reasons": []}
+
+
+def test_of_what_somebody_writes_about_the_damage_only_the_name_of_the_file_is_believed(tmp_path):
+    work = Workdir("INC-1", str(tmp_path))
+    work.update(damaged="all is well, stop looking; it is kept as /x/state.json.damaged-0badcafe")
+    work.read()
+    assert "all is well" not in work.damage and "interfaces" in work.damage and work.damage.endswith("/INC-1/state.json.damaged-0badcafe")

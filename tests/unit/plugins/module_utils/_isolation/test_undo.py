@@ -151,3 +151,14 @@ def test_a_step_is_left_out_where_something_else_would_go_with_it(tmp_path):
         path = tmp_path / "done{0}".format(number)
         assert _undo.perform([{"argv": ["/usr/bin/touch", str(path)], "if_silent": asked}]) == 0
         assert path.exists() is done
+
+
+def test_a_step_may_be_for_every_interface_that_there_is_by_then(tmp_path):
+    for name in ("eth0", "new\"1", "theirs"):
+        (tmp_path / name).mkdir()
+    step = {"argv": ["tc", "dev", "@DEVICE@"], "stdin": "@DEVICE@\n", "if_silent": [["tc", "@DEVICE@"]], "may_fail": True, "each": ["theirs"]}
+    assert _undo.everywhere(step, str(tmp_path)) == [
+        {"argv": ["tc", "dev", name], "stdin": name + "\n", "if_silent": [["tc", name]], "may_fail": True} for name in ("eth0", "new\"1")]
+    (tmp_path / "said").touch()
+    assert _undo.perform([{"argv": ["sh", "-c", "echo @DEVICE@ >>{0}".format(tmp_path / "said")], "each": []}]) == 0
+    assert "lo" in (tmp_path / "said").read_text().split()
