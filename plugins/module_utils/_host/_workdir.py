@@ -146,6 +146,8 @@ class Workdir:
         path = self.file(name)
         draft = path + ".new"
         try:
+            if os.path.islink(draft) or os.path.isdir(draft):  # somebody's, so that nothing could be written any more
+                os.rename(draft, "{0}-{1}".format(draft, os.urandom(4).hex()))
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 view = memoryview(data)

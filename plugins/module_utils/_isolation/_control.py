@@ -383,7 +383,7 @@ class Isolation(Cut):
         if ends(self.work.case, self.root):
             from ._ttl import Deadline
 
-            Deadline(self.work, self.root).remove()
+            left += Deadline(self.work, self.root).remove()
         record = self.in_force().get("interfaces") or self.state.get("interfaces")
         meanwhile: list[str] = []
         if isinstance(record, dict):

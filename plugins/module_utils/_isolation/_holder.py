@@ -258,8 +258,13 @@ class Holder:
 
     def _unlink(self) -> None:
         for path in (*self._paths(), self._link):
-            if os.path.lexists(path):
-                os.unlink(path)
+            try:
+                if os.path.isdir(path) and not os.path.islink(path):  # somebody's, in the place of ours
+                    self._clear(path)
+                elif os.path.lexists(path):
+                    os.unlink(path)
+            except OSError as error:
+                self.why = "{0} cannot be removed: {1}".format(path, error.strerror)
 
     @property
     def fell_back(self) -> bool:

@@ -158,7 +158,8 @@ class Deadline:
         self.work.write(SCRIPT, source)
         timer = end_units(self.work.case)[1]
         try:
-            self._unlink()
+            for path in self._paths():
+                _gone(path)
             wants = os.path.join(self._place(), "timers.target.wants")
             os.makedirs(wants, exist_ok=True)
             for name, text in self._meant(end).items():
@@ -173,19 +174,27 @@ class Deadline:
         if run([self.systemctl, "restart", timer])[0] != 0:
             raise HostError("ttl: systemd does not start {0}".format(timer))
 
-    def remove(self) -> None:
-        """Take the timer away, with all that belongs to it."""
+    def remove(self) -> list[str]:
+        """Take the timer away, with all that belongs to it; a sentence for each file that cannot be removed."""
         service, timer = end_units(self.work.case)
         if self.systemctl is not None:
             run([self.systemctl, "stop", timer, service])
-        self._unlink()
+        left = []
         for path in self.leftovers():
-            if os.path.lexists(path):
-                os.unlink(path)
+            try:
+                _gone(path)
+            except OSError as error:
+                left.append("{0} cannot be removed: {1}".format(path, error.strerror))
         if self.systemctl is not None:
             run([self.systemctl, "daemon-reload"])
+        return left
 
-    def _unlink(self) -> None:
-        for path in self._paths():
-            if os.path.lexists(path):
-                os.unlink(path)
+
+def _gone(path: str) -> None:
+    """Remove a file, or what somebody has put in its place. Raises OSError."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        import shutil
+
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)

@@ -235,19 +235,25 @@ def _load(path: str) -> dict[str, object]:
 
 
 def _note(path: str, isolation: dict[str, object], **more: object) -> None:
-    """Write down what was done; a run that still lives may have written meanwhile, so the file is read again."""
+    """Write down what was done; a run that still lives may have written meanwhile, so the file is read again.
+
+    Whoever spoils it shall not keep the rest from being done.
+    """
     import json
 
-    state = _load(path)
-    state.update(more)
-    current = state.get("isolation")
-    if isinstance(current, dict):
-        current.update(isolation)
-    with open(path + ".undo", "w", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as handle:
-        json.dump(state, handle)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(path + ".undo", path)
+    try:
+        state = _load(path)
+        state.update(more)
+        current = state.get("isolation")
+        if isinstance(current, dict):
+            current.update(isolation)
+        with open(path + ".undo", "w", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as handle:
+            json.dump(state, handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(path + ".undo", path)
+    except (OSError, ValueError, RecursionError):
+        return
 
 
 def _twice(steps: object) -> int:
@@ -310,7 +316,10 @@ class Undo:
             self.say("nobody confirmed the isolation: SSH is open to the address that began it too, the rest stays cut"
                      + _failures(failed) + self.thaw(state))
             sleep(float(str(isolation.get("second_interval", 30))))
-            state = _load(self.path)
+            try:
+                state = _load(self.path)
+            except (OSError, ValueError, RecursionError):
+                pass  # what was read before goes on: who spoils it meanwhile shall not keep the responder out
             if not os.path.exists(os.path.join(self.folder, "open-" + self.token)):
                 return "confirmed"
             if knocks(isolation.get("knocks")):

@@ -123,3 +123,17 @@ def test_chains_of_our_name_that_somebody_leads_to_hinder_neither_isolation_nor_
         assert isolate(host, "backend=nftables")["verdict"] == "contained"
     finally:
         clean(host)
+
+
+def test_folders_in_the_places_of_our_files_keep_nothing_isolated(lab):
+    host = "deb13"
+    clean(host)
+    try:
+        assert isolate(host, "ttl=3600")["verdict"] == "contained"
+        do(host, "cd /etc/systemd/system; rm firebreak-hold-BETWEEN.service firebreak-end-BETWEEN.timer; "
+                 "mkdir -p firebreak-hold-BETWEEN.service/in firebreak-end-BETWEEN.timer/in /var/lib/firebreak/BETWEEN/state.json.new/in")
+        released = release(host)
+        assert (released["verdict"], released["reasons"]) == ("released", []), released
+        assert do(host, "nft list tables; ls -d /etc/systemd/system/firebreak* || true") == ""
+    finally:
+        clean(host)

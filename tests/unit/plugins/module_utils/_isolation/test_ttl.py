@@ -98,6 +98,19 @@ def test_a_timer_comes_and_goes_without_a_trace(tmp_path):
     assert [path for _folder, _folders, files in os.walk(str(tmp_path / "etc")) for path in files] == []
 
 
+def test_a_folder_in_the_place_of_the_timer_goes_with_it(tmp_path):
+    _work, found = deadline(tmp_path)
+    for path in (tmp_path / "etc/systemd/system" / _commands.end_units("INC-42")[1], tmp_path / "run/systemd/system" / _commands.end_units("INC-42")[0]):
+        (path / "in").mkdir(parents=True)
+    assert found.remove() == [] and not _commands.ends("INC-42", str(tmp_path))
+
+
+def test_no_end_is_told_that_has_no_timer(tmp_path):
+    isolation = Isolation(Workdir("X", str(tmp_path)), PLAN, root=str(tmp_path))
+    isolation.state = {"confirmed": True, "end": {"at": AT}}
+    assert isolation._ends_at() is None
+
+
 def test_a_timer_takes_itself_away(tmp_path):
     work, mine = deadline(tmp_path)
     mine.put({"ttl": 600, "at": AT, "token": "abcd"})
