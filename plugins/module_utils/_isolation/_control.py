@@ -119,6 +119,7 @@ class Isolation(Cut):
         if self.interfaces is None or not self._loaded or not self._waits():
             return
         self.interfaces.apply()
+        self.state["lowered"] = True
         if not self._waits():  # it has fired meanwhile, and has found nothing that was down
             previous = self.state.get("previous")
             self._perform(self._interfaces_back(previous if isinstance(previous, dict) else {}))
@@ -203,6 +204,11 @@ class Isolation(Cut):
         if not disarm(self.work, token, kind, self.state.get("handle"), self.root):
             return {"confirmed": False, "rolled_back": True, "how": "the rollback fired first"}
         sweep(self.work)
+        previous = self.state.get("previous")
+        if isinstance(previous, dict) and previous.get("interfaces") and not self.state.get("lowered"):  # the first run did not live to lift them
+            from ._interfaces import together
+
+            self.state["interfaces"] = together(self.state.get("interfaces"), previous["interfaces"])
         self.state["confirmed"] = True
         self.state["previous"] = None
         if self.state.get("others") is None:
