@@ -297,6 +297,8 @@ class Isolation(Cut):
     def ended(self) -> list[str]:
         """A sentence where the isolation has ended by itself before it was released."""
         at = str(self.state.get("ended_at") or "")
+        if at and self.state.get("end_failed"):
+            return ["the isolation was to end by itself at {0}, when its time (ttl) was over, and commands of that failed".format(printable(at, 40))]
         return ["the isolation had ended by itself at {0}: its time (ttl) was over".format(printable(at, 40))] if at else []
 
     def end_after(self, ttl: object) -> None:
@@ -339,7 +341,8 @@ class Isolation(Cut):
         if self.interfaces is not None and self.interfaces.again:
             found.append({"at": "", "what": "{0} interfaces had been taken up again before this run".format(len(self.interfaces.again))})
         if self.ended_at:
-            found.append({"at": self.ended_at, "what": "the isolation before this one ended by itself: its time (ttl) was over"})
+            found.append({"at": self.ended_at, "what": "the isolation before this one {0}: its time (ttl) was over".format(
+                "was to end by itself, and commands of that failed" if self.end_failed else "ended by itself")})
         if self._mended:
             found.append({"at": "", "what": "the rules were not whole when the isolation was confirmed, and were loaded again"})
         if self._drifted:

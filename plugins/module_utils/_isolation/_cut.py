@@ -73,6 +73,7 @@ class Cut:
         self._drifted = False
         self.rolled_back_at = ""
         self.ended_at = ""
+        self.end_failed = False
 
     def _take_engine(self) -> _backends.Engine:
         """The backend; for an isolation in force the one that it was made with. Sets `before`."""
@@ -241,7 +242,7 @@ class Cut:
         tables = self.state.get("tables") if self.before else None
         known = tables if isinstance(tables, dict) else engine.tables()
         self.rolled_back_at = self.rolled_back_at or str(self.state.get("rolled_back_at") or "")
-        self.ended_at = str(self.state.get("ended_at") or "")
+        self.ended_at, self.end_failed = str(self.state.get("ended_at") or ""), bool(self.state.get("end_failed"))
         self._rollback = Rollback(self.work, self.root)
         old, wide = self.state, self._wider() if on_lost == "widen" else None  # before the way back, which takes its chains away too
         session = self.plan.session

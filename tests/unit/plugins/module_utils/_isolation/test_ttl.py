@@ -210,7 +210,9 @@ def test_when_the_time_is_over_the_isolation_ends_and_the_next_run_can_tell(tmp_
     assert state["ended_at"] and state["end"] is None and state["end_failed"] == 0 and "ended by itself" in said[0]
     isolation = Isolation(Workdir("X", str(tmp_path)), None)
     isolation.state = state
-    assert state["ended_at"] in isolation.ended()[0]
+    assert state["ended_at"] in isolation.ended()[0] and "had ended" in isolation.ended()[0]
+    isolation.state["end_failed"] = 1
+    assert "was to end" in isolation.ended()[0] and "commands of that failed" in isolation.ended()[0], "it may be in force still"
 
 
 @pytest.mark.parametrize("isolation", [{}, {"end": None}, {"end": {"token": "other", "steps": [{"argv": ["/usr/bin/false"]}]}}])
