@@ -187,6 +187,7 @@ class Deadline:
                 left.append("{0} cannot be removed: {1}".format(path, error.strerror))
         if self.systemctl is not None:
             run([self.systemctl, "daemon-reload"])
+            run([self.systemctl, "reset-failed", timer, service])  # where somebody has made it fail, it would be remembered
         return left
 
 

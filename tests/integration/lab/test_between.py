@@ -134,6 +134,6 @@ def test_folders_in_the_places_of_our_files_keep_nothing_isolated(lab):
                  "mkdir -p firebreak-hold-BETWEEN.service/in firebreak-end-BETWEEN.timer/in /var/lib/firebreak/BETWEEN/state.json.new/in")
         released = release(host)
         assert (released["verdict"], released["reasons"]) == ("released", []), released
-        assert do(host, "nft list tables; ls -d /etc/systemd/system/firebreak* || true") == ""
+        assert do(host, "nft list tables; ls -d /etc/systemd/system/firebreak* || true; systemctl list-units --all --no-legend 'firebreak-*BETWEEN*'") == ""
     finally:
         clean(host)
