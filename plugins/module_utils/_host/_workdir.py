@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 
 from .._errors import HostError, OptionError
@@ -18,6 +19,7 @@ from ._files import read_regular
 ROOTS = ("/var/lib/firebreak", "/run/firebreak")
 _ROOM = 134217728
 _STATE_LIMIT = 16777216
+_ASIDE = re.compile(r"\.damaged-[0-9a-f]{8}\Z")  # of a sentence in state.json no more is believed, for whoever is root can write there
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
@@ -66,6 +68,13 @@ def root_of(case: str, roots: tuple[str, ...] = ROOTS) -> str:
     return (there or [root for root in roots if _room(root) >= _ROOM] or list(roots))[0]
 
 
+def _damage(path: str, aside: object = None) -> str:
+    """The sentence for the result. `aside`: where it is kept, by its path or the sentence that somebody has written down."""
+    kept = _ASIDE.search(str(aside))
+    return ("{0} was damaged; what it said of processes that were stopped, cron tables that were changed and interfaces that were taken"
+            " down is lost").format(path) + ("; it is kept as {0}{1}".format(path, kept.group()) if kept is not None else "")
+
+
 class Workdir:
     """`<root>/<case>/`, mode 0700, with `state.json` written whole or not at all; `root` is chosen where none is given.
 
@@ -103,17 +112,17 @@ class Workdir:
         except (OSError, ValueError, RecursionError):
             state = None
         if isinstance(state, dict):
-            self.damage = printable(str(state.get("damaged") or ""), 600)
+            self.damage = _damage(path, state["damaged"]) if state.get("damaged") else ""
             return state
         # Who spoils it must not keep the host as it is: neither isolated, nor open.
-        self.damage = "{0} was damaged; what it said of processes that were stopped and cron tables that were changed is lost".format(path)
+        self.damage = _damage(path)
         if self.writable:
             aside = "{0}.damaged-{1}".format(path, os.urandom(4).hex())
             try:
                 os.rename(path, aside)
             except OSError as error:
                 raise HostError("{0} is damaged and cannot be put aside: {1}".format(path, error.strerror)) from error
-            self.damage += "; it is kept as {0}".format(aside)
+            self.damage = _damage(path, aside)
         return {"damaged": self.damage}
 
     def update(self, **values: object) -> None:
@@ -137,6 +146,8 @@ class Workdir:
         path = self.file(name)
         draft = path + ".new"
         try:
+            if os.path.islink(draft) or os.path.isdir(draft):  # somebody's, so that nothing could be written any more
+                os.rename(draft, "{0}-{1}".format(draft, os.urandom(4).hex()))
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 view = memoryview(data)

@@ -105,6 +105,7 @@ class Isolation(Cut):
         if self.interfaces is None or not self._loaded or not self._waits():
             return
         self.interfaces.apply()
+        self.state["lowered"] = True
         if not self._waits():  # it has fired meanwhile, and has found nothing that was down
             previous = self.state.get("previous")
             self._perform(self._interfaces_back(previous if isinstance(previous, dict) else {}))
@@ -173,7 +174,7 @@ class Isolation(Cut):
         return _tracked.end(self.plan, self.root)
 
     def _ends_at(self) -> str | None:
-        if not self.state.get("end"):
+        if not self.state.get("end") or not ends(self.work.case, self.root):
             return None
         from ._ttl import when
 
@@ -212,6 +213,11 @@ class Isolation(Cut):
         if not disarm(self.work, token, kind, self.state.get("handle"), self.root):
             return {"confirmed": False, "rolled_back": True, "how": "the rollback fired first"}
         sweep(self.work)
+        previous = self.state.get("previous")
+        if isinstance(previous, dict) and previous.get("interfaces") and not self.state.get("lowered"):  # the first run did not live to lift them
+            from ._interfaces import together
+
+            self.state["interfaces"] = together(self.state.get("interfaces"), previous["interfaces"])
         self.state["confirmed"] = True
         self.state["previous"] = None
         if self.state.get("others") is None:
@@ -319,7 +325,8 @@ class Isolation(Cut):
         if self.interfaces is not None and self.interfaces.again:
             found.append({"at": "", "what": "{0} interfaces had been taken up again before this run".format(len(self.interfaces.again))})
         if self.ended_at:
-            found.append({"at": self.ended_at, "what": "the isolation before this one ended by itself: its time (ttl) was over"})
+            found.append({"at": self.ended_at, "what": "the isolation before this one {0}: its time (ttl) was over".format(
+                "was to end by itself, and commands of that failed" if self.end_failed else "ended by itself")})
         if self._mended:
             found.append({"at": "", "what": "the rules were not whole when the isolation was confirmed, and were loaded again"})
         if self._drifted:

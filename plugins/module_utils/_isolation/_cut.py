@@ -70,6 +70,7 @@ class Cut:
         self._drifted = False
         self.rolled_back_at = ""
         self.ended_at = ""
+        self.end_failed = False
 
     def _take_engine(self) -> _backends.Engine:
         """The backend; for an isolation in force the one that it was made with. Sets `before`."""
@@ -94,7 +95,7 @@ class Cut:
                 if there:
                     engine, reason, before = other, "the isolation in force uses it", theirs
         self._engine, self.before = engine, before
-        clsact = None if self.state.get("rolled_back_at") else self.state.get("clsact")
+        clsact = self.in_force().get("clsact")
         engine.layer2.had = [str(name) for name in clsact] if isinstance(clsact, list) else None
         self.backend, self.backend_reason = engine.name, reason
         # The rules say whose they are, and the unit that holds them does, even where the rules themselves were taken away.
@@ -102,6 +103,13 @@ class Cut:
             if holder and holder != self.work.case:
                 raise HostError("case {0} holds the isolation of this host; release it there first. Nothing was changed".format(holder))
         return engine
+
+    def in_force(self) -> dict[str, object]:
+        """What the work folder says of what is in force: where the last change was taken back, that is what was there before it."""
+        if not self.state.get("rolled_back_at"):
+            return self.state
+        previous = self.state.get("previous")
+        return previous if isinstance(previous, dict) else {}
 
     @property
     def observes(self) -> bool:
@@ -236,7 +244,7 @@ class Cut:
         tables = self.state.get("tables") if self.before else None
         known = tables if isinstance(tables, dict) else engine.tables()
         self.rolled_back_at = self.rolled_back_at or str(self.state.get("rolled_back_at") or "")
-        self.ended_at = str(self.state.get("ended_at") or "")
+        self.ended_at, self.end_failed = str(self.state.get("ended_at") or ""), bool(self.state.get("end_failed"))
         self._rollback = Rollback(self.work, self.root)
         old, wide = self.state, self._wider() if on_lost == "widen" else None  # before the way back, which takes its chains away too
         session = self.plan.session
@@ -295,8 +303,8 @@ class Cut:
             # What came before the cut may have taken longer than the way back waits: without it there is no cut.
             if not rollback.armed:
                 raise HostError("rollback: it fired before the cut was made, as reading the host took too long; nothing is in force")
-            if self.held:  # what it would put back are the old rules
-                self.holder.stop()
+            if self.held or self.before:  # what it would put back are the old rules
+                self.holder.stop(unseen=True)
             engine.load(self._rules)
             if self.required and not engine.layer2.load(self._frames):
                 raise HostError("layer2: required was asked for, but {0}; nothing is in force".format(engine.layer2.why))

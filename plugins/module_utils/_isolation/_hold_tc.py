@@ -5,7 +5,8 @@
 """The part of the unit's shell text that holds back frames by tc, on hosts whose nft cannot. Pure: runs nothing.
 
 A file for each direction and kind of device, such as `egress-ethernet`, holds a program as tc(8) reads it. Of the filters of a device
-ours must be asked first: what the listing shows up to it is compared, so that others' behind it are no concern of ours.
+ours must be asked first: what the listing shows up to it is compared, so that others' behind it are no concern of ours. What hangs in
+another chain, or on a block that several devices share, does not stand for it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ show() { for way in egress ingress; do echo "qdisc show dev $1"; echo "filter sh
 seen() {
   each show | @TC@ -force -batch - | awk '
     $1 == "qdisc" { mine = 0; next }
-    mine { next }
+    mine || / chain [1-9]/ || $2 == "block" { next }
     { print }
     / handle @HANDLE@ / { mine = 1 }'
 }

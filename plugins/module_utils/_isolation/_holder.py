@@ -179,15 +179,20 @@ class Holder:
     def _active(self) -> bool:
         return self.systemctl is not None and run([self.systemctl, "is-active", self.unit])[0] == 0
 
-    def stop(self) -> None:
-        """Let go for a while: the rules that the unit put back are others from now on. Raises HostError where it goes on."""
-        if self.systemctl is None or not self.there:
+    def stop(self, unseen: bool = False) -> None:
+        """Let go for a while: the rules that the unit put back are others from now on. Raises HostError where it goes on.
+
+        `unseen`: also where its file is gone, without which it runs on.
+        """
+        if self.systemctl is None or not (self.there or (unseen and self._active())):
             return
         if run([self.systemctl, "stop", self.unit])[0] != 0 or self._active():
             self._free()
             run([self.systemctl, "stop", self.unit])
             if self._active():
                 raise HostError("{0} cannot be stopped, and would put the rules before these back: systemctl status {0}".format(self.unit))
+        if not self.there:  # what the service manager remembers of it goes too
+            run([self.systemctl, "daemon-reload"])
 
     def _free(self) -> None:
         """Take away what somebody may have put beside the unit to keep it from being stopped."""
@@ -253,8 +258,13 @@ class Holder:
 
     def _unlink(self) -> None:
         for path in (*self._paths(), self._link):
-            if os.path.lexists(path):
-                os.unlink(path)
+            try:
+                if os.path.isdir(path) and not os.path.islink(path):  # somebody's, in the place of ours
+                    self._clear(path)
+                elif os.path.lexists(path):
+                    os.unlink(path)
+            except OSError as error:
+                self.why = "{0} cannot be removed: {1}".format(path, error.strerror)
 
     @property
     def fell_back(self) -> bool:

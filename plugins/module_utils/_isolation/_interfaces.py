@@ -167,6 +167,16 @@ def _hex(text: object) -> bool:
         return False
 
 
+def together(now: object, then: object) -> dict[str, Any]:
+    """A record by which what either of two took down comes back."""
+    new, old = whole(now), whole(then)
+    return {
+        "names": sorted({*new["names"], *old["names"]}), "up": [*old["up"], *(name for name in new["up"] if name not in old["up"])],
+        "kept": new["kept"] if isinstance(now, dict) else old["kept"],
+        "messages": [*old["messages"], *(one for one in new["messages"] if one not in old["messages"])],
+    }
+
+
 def back(now: object, then: object) -> list[dict[str, object]]:
     """Steps for `_undo.perform` from one record to another; a record is what `Interfaces.record` gives, or nothing."""
     new, old = whole(now), whole(then)

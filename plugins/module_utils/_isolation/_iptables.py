@@ -18,7 +18,7 @@ from ._nftables import DIRECTIONS, LOGGED
 from ._policy import EGRESS, OBSERVE
 
 if TYPE_CHECKING:
-    from typing import Iterable
+    from typing import Collection, Iterable
 
     from ._policy import Network, Plan
 
@@ -36,6 +36,7 @@ BUILTINS = (
     ("filter", ("INPUT", "FORWARD", "OUTPUT")),
 )
 _CHAIN = re.compile(r"^:(FIREBREAK-[A-Z0-9-]+) ", re.MULTILINE)
+_TARGET = re.compile(r" -[jg] (FIREBREAK-[A-Z0-9-]+)$")
 _CASE = re.compile(r'--comment "?case ([A-Za-z0-9._-]{1,64})"?')
 _WOULD = "would be cut"
 _COUNTER = re.compile(r'^\[(\d+):\d+\] -A FIREBREAK-(\w+)[0-9-]* .*--comment "{0}"'.format(_WOULD), re.MULTILINE)
@@ -129,7 +130,7 @@ def render(plan: Plan, case: str, family: int, live: str) -> str:
                 lines += ["-D {0} -j {1}".format(builtin, chain)] * jumps.count(jump)
                 lines.append("-I {0} 1 -j {1}".format(builtin, chain))
         lines.append("COMMIT")
-    return without("\n".join(lines) + "\n", names_of(live))
+    return without("\n".join(lines) + "\n", names_of(live), led_to(live))
 
 
 def _table_of(name: str) -> str:
@@ -142,14 +143,31 @@ def names_of(text: str) -> list[str]:
     return [name for name in _CHAIN.findall(text) if any((name + "-").startswith(chain + "-") for _table, _builtin, chain in HOOKS)]
 
 
-def without(text: str, names: Iterable[str]) -> str:
-    """Text for iptables-restore that also takes those of our chains away that are there (`names`) and not in it."""
+def led_to(save: str) -> set[str]:
+    """Our chains that rules of others lead to, in iptables-save's output: whoever tries to remove one is refused."""
+    ours_to_lead = {"-A {0} -j {1}".format(builtin, chain) for _table, builtin, chain in HOOKS}
+    return {found.group(1) for rules in sections(save).values() for rule in rules
+            for found in [_TARGET.search(rule)] if found is not None and rule not in ours_to_lead and not rule.startswith("-A FIREBREAK-")}
+
+
+def removed(text: str, names: Iterable[str]) -> str:
+    """Text for iptables-restore that removes those of our chains that are there (`names`), empty, and not in `text`; "" for none."""
+    wanted, lines = set(names_of(text)), []
+    for table in dict.fromkeys(hook[0] for hook in HOOKS):
+        gone = ["-X " + name for name in names if name not in wanted and _table_of(name) == table]
+        lines += ["*" + table, *gone, "COMMIT"] if gone else []
+    return "".join(line + "\n" for line in lines)
+
+
+def without(text: str, names: Iterable[str], kept: Collection[str] = ()) -> str:
+    """Text for iptables-restore that also takes those of our chains away that are there (`names`) and not in it; of those that are
+    `kept` the rules alone."""
     wanted = set(names_of(text))
     gone = [name for name in names if name not in wanted]
     lines = []
     table = ""
     for line in text.splitlines():
-        lines += ["-X " + name for name in gone if line == "COMMIT" and _table_of(name) == table]
+        lines += ["-X " + name for name in gone if line == "COMMIT" and _table_of(name) == table and name not in kept]
         lines.append(line)
         if line.startswith("*"):
             table = line[1:]

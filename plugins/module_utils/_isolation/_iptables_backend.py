@@ -15,6 +15,8 @@ from . import _iptables
 from ._commands import SAID, legacy_tables, run
 
 if TYPE_CHECKING:
+    from typing import Iterable
+
     from ._layer2_backend import Layer2
     from ._policy import Plan
 
@@ -45,7 +47,11 @@ class Iptables:
         return saves
 
     def _name(self, program: str, text: str) -> None:
-        self._named.setdefault(program, set()).update(_iptables.names_of(text))
+        self.know(program, _iptables.names_of(text))
+
+    def know(self, program: str, names: Iterable[str]) -> None:
+        """There are these chains of ours too."""
+        self._named.setdefault(program, set()).update(names)
 
     def live(self) -> str:
         """Our chains as the kernel holds them, both families, and our table for frames; "" where there are none."""
@@ -54,7 +60,7 @@ class Iptables:
     @staticmethod
     def holds(listed: str) -> bool:
         """Whether a listing shows an isolation by this backend."""
-        return "FIREBREAK-" in listed
+        return "-A FIREBREAK-" in listed  # an empty chain holds nothing, and whoever leads to it keeps it from being removed
 
     @staticmethod
     def _ours(saves: dict[str, str]) -> str:
@@ -153,8 +159,7 @@ class Iptables:
     def back(self, rules: dict[str, str] | None, tables: dict[str, list[str]]) -> list[dict[str, object]]:
         """Commands that bring back `rules`, or no isolation; each may fail where there is nothing to remove."""
         if rules:  # the jumps are in place by then
-            return [{"argv": [program + "-restore", "--noflush", "-w", _LOCK_WAIT],
-                     "stdin": _iptables.without(_unjumped(text), sorted(self._named.get(program, ())))} for program, text in rules.items()]
+            return [step for program, text in rules.items() for step in self._back_to(program, _unjumped(text))]
         steps: list[dict[str, object]] = []
         for program in self.programs:
             # All at once where everything is as we made it: each change by itself waits for the kernel, 10 to 20 ms.
@@ -180,6 +185,13 @@ class Iptables:
                         "argv": [self.nft, "delete", kind, family, *names], "may_fail": True, "chain": chain,
                         "if_empty": [program + "-save", "-t", table]})
         return steps
+
+    def _back_to(self, program: str, text: str) -> list[dict[str, object]]:
+        """Earlier rules again. Chains that they do not have are emptied with that, and removed apart: somebody may lead to one of them."""
+        argv, names = [program + "-restore", "--noflush", "-w", _LOCK_WAIT], sorted(self._named.get(program, ()))
+        steps: list[dict[str, object]] = [{"argv": argv, "stdin": _iptables.without(text, names, names)}]
+        gone = _iptables.removed(text, names)
+        return [*steps, {"argv": argv, "stdin": gone, "may_fail": True}] if gone else steps
 
 
 def _unjumped(text: str) -> str:

@@ -201,6 +201,13 @@ class Layer2:
 
         return steps + _tc_backend.back(self, self.tc, plan())
 
+    def back_everywhere(self) -> list[dict[str, object]]:
+        """The same for whatever interfaces there are by then, where the unit has tc cover those that come later; nothing for nft."""
+        if self.tc is None or not self.in_force:
+            return []
+        others = self.not_ours if self.had is None else self.had
+        return [{**step, "each": others} for step in _layer2.taken_away(self.tc, ["@DEVICE@"], ["@DEVICE@"])]
+
 
 def _may_hold(qdiscs: list[dict[str, object]]) -> bool:
     return any(one.get("kind") in ("clsact", "ingress") for one in qdiscs)

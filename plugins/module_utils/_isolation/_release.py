@@ -18,6 +18,7 @@ from .._remains import evidence
 from .._text import printable
 from ._commands import HELD, INET, NO_SYSTEMD, ends, table_exists
 from ._control import Isolation, read_others
+from ._cut import FRAMES
 from ._policy import Plan, from_dict
 from ._rollback import disarm, sweep
 from ._run import result_of
@@ -49,6 +50,8 @@ class Release(Isolation):
     def ended(self) -> list[str]:
         """A sentence where the isolation has ended by itself before it was released."""
         at = str(self.state.get("ended_at") or "")
+        if at and self.state.get("end_failed"):
+            return ["the isolation was to end by itself at {0}, when its time (ttl) was over, and commands of that failed".format(printable(at, 40))]
         return ["the isolation had ended by itself at {0}: its time (ttl) was over".format(printable(at, 40))] if at else []
 
     def look_for_release(self) -> None:
@@ -86,21 +89,23 @@ class Release(Isolation):
         self.holder.remove()
         self._perform(self._way_back({}, tables))
         residual = self.holder.take_stand_in_away() if fell_back else []
-        if engine.live():
+        still = engine.live()
+        if FRAMES in still or engine.holds(still):
             raise HostError("release: our rules could not be removed; the host is still isolated")
+        left = ["rules of somebody else lead to our chains of iptables, which are empty and cannot be removed"] if still else []
         if self.state.get("token") and not self.state.get("confirmed"):
             disarm(self.work, str(self.state["token"]), str(self.state.get("timer", "")), self.state.get("handle"), self.root)
         if ends(self.work.case, self.root):
             from ._ttl import Deadline
 
-            Deadline(self.work, self.root).remove()
-        record = self.state.get("interfaces")
-        left: list[str] = []
+            left += Deadline(self.work, self.root).remove()
+        record = self.in_force().get("interfaces") or self.state.get("interfaces")
         meanwhile: list[str] = []
         if isinstance(record, dict):
             from ._interfaces import give_back
 
-            left, meanwhile = give_back(record)
+            refused, meanwhile = give_back(record)
+            left += refused
         sweep(self.work)
         self.work.update(isolation=None)
         left += [self.holder.why] if self.holder.why not in ("", NO_SYSTEMD) else []

@@ -6,10 +6,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import _iptables, _undo
-from ._commands import IPV4, IPV6, find, table_exists
+from ._commands import IPV4, IPV6, find, run, table_exists
 from ._iptables_backend import Iptables
 from ._layer2_backend import Layer2
+
+if TYPE_CHECKING:
+    from typing import Iterable, Mapping
+
+    from ._policy import Plan
 
 _FAMILIES = (("iptables", "ip", IPV4), ("ip6tables", "ip6", IPV6))
 
@@ -22,12 +29,20 @@ def _base_tables(others: object) -> list[tuple[str, str, int, str]]:
             if "nftables {0} {1}".format(family, table) not in others]
 
 
-def steps(others: object, root: str = "/") -> list[dict[str, object]]:
-    """Commands that take the chains away, and base tables that nobody uses; `others`: what others had at the confirmation."""
+def names(plan: Plan) -> dict[str, Iterable[str]]:
+    """Our chains, by program, of what stands in for the rules of a plan."""
+    return {program: _iptables.chains(plan.least(), "", 6 if family == "ip6" else 4) for program, family, _number in _FAMILIES}
+
+
+def steps(others: object, chains: Mapping[str, Iterable[str]], root: str = "/") -> list[dict[str, object]]:
+    """Commands that take the chains away, and base tables that nobody uses; `others`: what others had at the confirmation; `chains`: ours,
+    by program."""
     programs = {name: find(name, root) for name, _family, _number in _FAMILIES}
     if programs["iptables"] is None:
         return []
     engine = Iptables([path for path in programs.values() if path is not None], find("nft", root), Layer2(None))
+    for name, path in programs.items():
+        engine.know(path or "", chains.get(name, ()))
     made = {(program, table) for program, _family, _number, table in _base_tables(others)}
     known = {path: [part for table, chains in _iptables.BUILTINS for part in (table, *(table + "/" + chain for chain in chains))
                     if (name, table) not in made]
@@ -37,6 +52,10 @@ def steps(others: object, root: str = "/") -> list[dict[str, object]]:
 
 def take_away(others: object, root: str = "/") -> list[str]:
     """Do so; the base tables that stay, which are empty and let everything pass."""
-    _undo.perform(steps(others, root))
+    chains = {}
+    for name, _family, _number in _FAMILIES:
+        program = find(name, root)
+        chains[name] = _iptables.names_of(run([program + "-save"])[1]) if program is not None else []
+    _undo.perform(steps(others, chains, root))
     return ["nftables table {0} {1}".format(family, table) for _program, family, number, table in _base_tables(others)
             if table_exists(number, table) is True]

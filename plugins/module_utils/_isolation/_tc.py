@@ -25,25 +25,28 @@ _CLSACT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
 _NEW_QDISC, _NEW, _DELETE, _GET = 36, 44, 45, 46
 _REQUEST, _ACK, _EXCLUSIVE, _CREATE = 1, 4, 0x200, 0x400
 _MESSAGE, _HEADER, _ATTRIBUTE = struct.Struct("=BxxxiIII"), struct.Struct("=IHHII"), struct.Struct("=HH")
-_KIND, _OPTIONS = 1, 2
+_KIND, _OPTIONS, _CHAIN = 1, 2, 11
 _COUNT, _CODE, _FLAGS = 4, 5, 8  # TCA_BPF_*
+_SHARED = -1  # TCM_IFINDEX_MAGIC_BLOCK
 _DIRECT = 1  # TCA_BPF_FLAG_ACT_DIRECT: what the program returns is what happens
 _SECONDS = 5.0
 
 
 class Filter(NamedTuple):
-    """One filter of a device, in the order in which they are asked. program: of classic BPF, where it is one that decides."""
+    """One filter of a device, in the order in which they are asked. program: of classic BPF, where it is one that decides; aside: nobody
+    asks it by itself (another chain than the first), or it hangs on a block that several devices share."""
 
     kind: str
     preference: int
     protocol: int
     handle: int
     program: bytes
+    aside: bool = False
 
     @property
     def ours(self) -> bool:
         """Whether it is ours, by its place and name."""
-        return (self.kind, self.preference, self.protocol, self.handle) == ("bpf", PREFERENCE, _all(), HANDLE)
+        return not self.aside and (self.kind, self.preference, self.protocol, self.handle) == ("bpf", PREFERENCE, _all(), HANDLE)
 
 
 def _all() -> int:
@@ -67,14 +70,15 @@ def parse(body: bytes) -> Filter | None:
     """A filter of a dump; None for what only says that filters of a kind are there."""
     if len(body) < _MESSAGE.size:
         return None
-    _family, _index, handle, _parent, info = _MESSAGE.unpack_from(body)
+    _family, index, handle, _parent, info = _MESSAGE.unpack_from(body)
     found = attributes(body[_MESSAGE.size:])
     if _OPTIONS not in found:
         return None
     options = attributes(found[_OPTIONS])
     direct = struct.unpack("=I", options[_FLAGS])[0] & _DIRECT if len(options.get(_FLAGS, b"")) == 4 else 0
     kind = found.get(_KIND, b"").split(b"\0", 1)[0].decode("ascii", "replace")
-    return Filter(kind, info >> 16, info & 0xFFFF, handle, options.get(_CODE, b"") if kind == "bpf" and direct else b"")
+    return Filter(kind, info >> 16, info & 0xFFFF, handle, options.get(_CODE, b"") if kind == "bpf" and direct else b"",
+                  index == _SHARED or any(found.get(_CHAIN, b"")))
 
 
 def filters(index: int, direction: str) -> list[Filter]:

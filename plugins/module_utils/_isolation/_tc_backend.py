@@ -49,6 +49,11 @@ def strangers(found: Found) -> set[str]:
     return {name for (name, _direction), filters in found.items() if any(not one.ours for one in filters)}
 
 
+def asked(filters: list[_tc.Filter]) -> list[_tc.Filter]:
+    """Those that every frame comes to, unless an earlier one decides."""
+    return [one for one in filters if not one.aside]
+
+
 def ours(found: Found) -> set[str]:
     """Devices with filters of ours."""
     return {name for (name, _direction), filters in found.items() if any(one.ours for one in filters)}
@@ -58,7 +63,7 @@ def unfit(places: Mapping[str, tuple[int, str]], found: Found) -> dict[str, str]
     """Devices that tc cannot cover, as others have taken the place: name -> why."""
     why = {name: "others' qdisc 'ingress' is in the place of clsact" for name, (_index, kind) in places.items() if kind == "ingress"}
     for (name, _direction), filters in found.items():
-        if any(one.preference == _layer2.PREFERENCE and (one.kind, one.protocol) != ("bpf", socket.htons(3)) for one in filters):
+        if any(not one.aside and one.preference == _layer2.PREFERENCE and (one.kind, one.protocol) != ("bpf", socket.htons(3)) for one in filters):
             why.setdefault(name, "others' filters of tc are in the first place")
     return why
 
@@ -77,7 +82,7 @@ def _listing(lines: list[str]) -> str:
 def listing(found: Found) -> str:
     """What is in force of ours; "" where nothing is."""
     return _listing([_line(name, direction, one.program, place > 0) for (name, direction), filters in found.items()
-                     for place, one in enumerate(filters) if one.ours])
+                     for place, one in enumerate(asked(filters)) if one.ours])
 
 
 def live(qdiscs: list[dict[str, object]]) -> str:
@@ -138,7 +143,7 @@ class ByTc:
 
     @staticmethod
     def _place(channel: _tc.Channel, index: int, direction: str, program: bytes | None) -> int:
-        before = _tc.filters(index, direction)
+        before = asked(_tc.filters(index, direction))
         there = [place for place, one in enumerate(before) if one.ours]
         if there and (program is None or there[0] > 0):  # behind others it would stay there
             channel.take(index, direction)

@@ -93,7 +93,7 @@ def steps(
     found: list[dict[str, object]] = []
     if ss is not None and meant is not None:
         found.append({"argv": [ss, "-H", "-K", "-t", "-n", meant], "may_fail": True})
-    calls = _stand_in.steps(None, root)
+    calls = _stand_in.steps(None, _stand_in.names(plan), root)
     again: list[dict[str, object]] = [
         {"argv": [systemctl, "stop", unit], "may_fail": True}, {"argv": [find("rm", root) or "rm", "-rf", "--", *paths]},
         {"argv": [systemctl, "daemon-reload"], "may_fail": True},
@@ -104,7 +104,7 @@ def steps(
     found += [*again, *calls, *again]
     if nft is not None:
         found += [{"argv": [nft, "delete", "table", family, HELD], "may_fail": True} for family in ("inet", "netdev")]
-    return [*found, *engine.back(None, tables), *engine.layer2.back("")]
+    return [*found, *engine.back(None, tables), *engine.layer2.back(""), *engine.layer2.back_everywhere()]
 
 
 class Deadline:
@@ -182,7 +182,8 @@ class Deadline:
         self.work.write(SCRIPT, source)
         timer = end_units(self.work.case)[1]
         try:
-            self._unlink()
+            for path in self._paths():
+                _gone(path)
             wants = os.path.join(self._place(), "timers.target.wants")
             os.makedirs(wants, exist_ok=True)
             for name, text in self._meant(end).items():
@@ -197,22 +198,31 @@ class Deadline:
         if run([self.systemctl, "restart", timer])[0] != 0:
             raise HostError("ttl: systemd does not start {0}".format(timer))
 
-    def remove(self) -> None:
-        """Take the timer away, with all that belongs to it."""
+    def remove(self) -> list[str]:
+        """Take the timer away, with all that belongs to it; a sentence for each file that cannot be removed."""
         service, timer = end_units(self.work.case)
         if self.systemctl is not None:
             run([self.systemctl, "stop", timer, service])
-        self._unlink()
+        left = []
         for path in self.leftovers():
-            if os.path.lexists(path):
-                os.unlink(path)
+            try:
+                _gone(path)
+            except OSError as error:
+                left.append("{0} cannot be removed: {1}".format(path, error.strerror))
         if self.systemctl is not None:
             run([self.systemctl, "daemon-reload"])
+            run([self.systemctl, "reset-failed", timer, service])  # where somebody has made it fail, it would be remembered
+        return left
 
-    def _unlink(self) -> None:
-        for path in self._paths():
-            if os.path.lexists(path):
-                os.unlink(path)
+
+def _gone(path: str) -> None:
+    """Remove a file, or what somebody has put in its place. Raises OSError."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        import shutil
+
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
 
 
 def end_after(isolation: Isolation, engine: Engine, plan: Plan, ttl: object) -> str:

@@ -143,6 +143,16 @@ def silent(commands: list[list[str]]) -> bool:
     return True
 
 
+def everywhere(step: dict[str, object], folder: str = "/sys/class/net") -> list[dict[str, object]]:
+    """A step for each interface that there is now, where "@DEVICE@" stands for its name; but for those in `each`."""
+    import json
+
+    but = step["each"]
+    text = json.dumps({key: value for key, value in step.items() if key != "each"})
+    return [json.loads(text.replace("@DEVICE@", json.dumps(name)[1:-1])) for name in sorted(os.listdir(folder))
+            if not (isinstance(but, list) and name in but)]
+
+
 def perform(steps: list[dict[str, object]]) -> int:
     """Run the commands of the way back; how many failed that should not have.
 
@@ -154,6 +164,9 @@ def perform(steps: list[dict[str, object]]) -> int:
     for step in steps:
         if spared:
             spared -= 1
+            continue
+        if "each" in step:
+            failed += perform(everywhere(step))
             continue
         check = step.get("if_empty")
         if isinstance(check, list) and not empty(check, str(step.get("chain", ""))):
@@ -222,19 +235,25 @@ def _load(path: str) -> dict[str, object]:
 
 
 def _note(path: str, isolation: dict[str, object], **more: object) -> None:
-    """Write down what was done; a run that still lives may have written meanwhile, so the file is read again."""
+    """Write down what was done; a run that still lives may have written meanwhile, so the file is read again.
+
+    Whoever spoils it shall not keep the rest from being done.
+    """
     import json
 
-    state = _load(path)
-    state.update(more)
-    current = state.get("isolation")
-    if isinstance(current, dict):
-        current.update(isolation)
-    with open(path + ".undo", "w", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as handle:
-        json.dump(state, handle)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(path + ".undo", path)
+    try:
+        state = _load(path)
+        state.update(more)
+        current = state.get("isolation")
+        if isinstance(current, dict):
+            current.update(isolation)
+        with open(path + ".undo", "w", encoding="ascii", opener=lambda name, flags: os.open(name, flags, 0o600)) as handle:
+            json.dump(state, handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(path + ".undo", path)
+    except (OSError, ValueError, RecursionError):
+        return
 
 
 def _twice(steps: object) -> int:
@@ -297,7 +316,10 @@ class Undo:
             self.say("nobody confirmed the isolation: SSH is open to the address that began it too, the rest stays cut"
                      + _failures(failed) + self.thaw(state))
             sleep(float(str(isolation.get("second_interval", 30))))
-            state = _load(self.path)
+            try:
+                state = _load(self.path)
+            except (OSError, ValueError, RecursionError):
+                pass  # what was read before goes on: who spoils it meanwhile shall not keep the responder out
             if not os.path.exists(os.path.join(self.folder, "open-" + self.token)):
                 return "confirmed"
             if knocks(isolation.get("knocks")):

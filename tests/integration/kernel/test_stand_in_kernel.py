@@ -18,7 +18,15 @@ import sys
 import pytest
 
 TREE = next(str(parent.parent) for parent in pathlib.Path(__file__).resolve().parents if parent.name == "ansible_collections")
-MINE = "*filter\n:FIREBREAK-INPUT - [0:0]\n-A FIREBREAK-INPUT -j DROP\n-I INPUT 1 -j FIREBREAK-INPUT\nCOMMIT\n"
+# As with many management networks: a chain that the first one goes on to.
+MINE = """*filter
+:FIREBREAK-INPUT - [0:0]
+:FIREBREAK-INPUT-1 - [0:0]
+-A FIREBREAK-INPUT -g FIREBREAK-INPUT-1
+-A FIREBREAK-INPUT-1 -j DROP
+-I INPUT 1 -j FIREBREAK-INPUT
+COMMIT
+"""
 
 
 def taken_away(others: object, before: str = "", root: str = "/") -> dict[str, object]:

@@ -69,3 +69,21 @@ def test_what_is_whole_is_not_spoken_of(tmp_path):
     work = Workdir("INC-1", str(tmp_path))
     work.update(run={})
     assert work.read() == {"run": {}} and told_damage(work, {"verdict": "contained", "reasons": []}) == {"verdict": "contained", "reasons": []}
+
+
+def test_of_what_somebody_writes_about_the_damage_only_the_name_of_the_file_is_believed(tmp_path):
+    work = Workdir("INC-1", str(tmp_path))
+    work.update(damaged="all is well, stop looking; it is kept as /x/state.json.damaged-0badcafe")
+    work.read()
+    assert "all is well" not in work.damage and "interfaces" in work.damage and work.damage.endswith("/INC-1/state.json.damaged-0badcafe")
+
+
+def test_a_folder_or_a_link_in_the_place_of_the_draft_keeps_nobody_from_writing(tmp_path):
+    work = Workdir("INC-1", str(tmp_path))
+    work.make()
+    draft = tmp_path / "INC-1" / "state.json.new"
+    (draft / "in").mkdir(parents=True)
+    work.update(run={"number": 1})
+    draft.symlink_to(tmp_path / "elsewhere")
+    work.update(run={"number": 2})
+    assert work.read() == {"run": {"number": 2}} and not (tmp_path / "elsewhere").exists()

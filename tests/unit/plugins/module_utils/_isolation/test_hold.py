@@ -186,6 +186,24 @@ def test_a_unit_is_removed_whatever_was_made_of_it(tmp_path, monkeypatch):
     assert not (tmp_path / "etc/systemd/system" / (unit + ".d")).exists()
 
 
+def test_a_folder_in_the_place_of_the_unit_keeps_nothing_isolated(tmp_path, monkeypatch):
+    _work, engine, make = holder(tmp_path, monkeypatch)
+    make().put(engine, PLAN, True, True)
+    path = tmp_path / "etc/systemd/system" / _commands.unit_name("INC-42")
+    path.unlink()
+    (path / "in").mkdir(parents=True)
+    found = make()
+    assert found.remove() is True and found.why == "" and not path.exists() and not (tmp_path / "active").exists()
+
+
+def test_a_unit_whose_file_is_gone_is_stopped_before_other_rules_come(tmp_path, monkeypatch):
+    _work, engine, make = holder(tmp_path, monkeypatch)
+    make().put(engine, PLAN, True, True)
+    (tmp_path / "etc/systemd/system" / _commands.unit_name("INC-42")).unlink()
+    make().stop(unseen=True)
+    assert not (tmp_path / "active").exists() and calls(tmp_path)[-1] == "daemon-reload"
+
+
 def test_a_unit_that_is_made_to_refuse_does_not_go_on_with_the_rules_of_before(tmp_path, monkeypatch):
     dummy, engine, make = holder(tmp_path, monkeypatch)
     make().put(engine, PLAN, True, True)

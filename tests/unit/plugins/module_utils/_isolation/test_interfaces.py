@@ -219,6 +219,26 @@ def test_the_way_back_leads_to_the_isolation_before_whichever_had_more_interface
     assert back(None, one) == [{"netlink": [_netback.switched("a", False)]}]
 
 
+def test_what_either_of_two_took_down_comes_back():
+    one = {"up": ["a"], "names": ["a", "x"], "messages": [message("a")], "kept": [{"device": "b", "why": "leads"}]}
+    two = {"up": ["a", "b"], "names": ["b"], "messages": [message("a"), message("b")], "kept": []}
+    assert _interfaces.together(None, one) == one
+    assert _interfaces.together(two, one) == {"up": ["a", "b"], "names": ["a", "b", "x"], "messages": [message("a"), message("b")], "kept": []}
+
+
+@pytest.mark.parametrize("lowered", [True, False])
+def test_a_run_that_died_before_it_lifted_interfaces_forgets_none_by_the_confirmation(tmp_path, monkeypatch, lowered):
+    work = Workdir("X", str(tmp_path))
+    work.make()
+    isolation = Isolation(work, None)
+    record = {"up": ["a"], "names": ["a"], "messages": [message("a")], "kept": []}
+    isolation.state = {"token": "t", "others": {}, "interfaces": None, "previous": {"interfaces": record}, **({"lowered": True} if lowered else {})}
+    monkeypatch.setattr(isolation, "_take_engine", lambda: None)
+    work.write("armed-t", b"")
+    assert isolation.confirm(SSH._replace(peer_port=SSH.peer_port + 1))["confirmed"] is True
+    assert isolation.state["interfaces"] == (None if lowered else record)
+
+
 def test_an_interface_that_is_gone_is_told_and_damage_is_no_crash():
     assert _undo.replay([message("no-such-device")]) == (0, ["no-such-device"])
     assert _undo.replay(None) == _undo.replay(["x"]) == (0, [])

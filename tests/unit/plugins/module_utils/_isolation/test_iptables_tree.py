@@ -13,6 +13,8 @@ import pytest
 
 from ansible_collections.firebreak.response.plugins.module_utils._host._session import Session
 from ansible_collections.firebreak.response.plugins.module_utils._isolation import _iptables, _iptables_tree
+from ansible_collections.firebreak.response.plugins.module_utils._isolation._iptables_backend import Iptables
+from ansible_collections.firebreak.response.plugins.module_utils._isolation._layer2_backend import Layer2
 from ansible_collections.firebreak.response.plugins.module_utils._isolation._policy import collapse, make_plan
 
 SSH = Session("10.0.0.1", 40000, "10.0.0.2", 22, "sshd-socket", [1])
@@ -118,3 +120,33 @@ def test_a_release_takes_every_chain_away():
         assert sorted(call[3] for call in calls if call[2] == what) == sorted(names)
     last_flush = max(place for place, call in enumerate(calls) if call[1] == "filter" and call[2] == "-F")
     assert all(place > last_flush for place, call in enumerate(calls) if call[1] == "filter" and call[2] == "-X")
+
+
+SOMEBODY = """*filter
+:INPUT ACCEPT [0:0]
+:FIREBREAK-INPUT - [0:0]
+:FIREBREAK-INPUT-9 - [0:0]
+-A INPUT -j FIREBREAK-INPUT
+-A INPUT -s 192.0.2.1/32 -j FIREBREAK-INPUT-9
+-A FIREBREAK-INPUT -g FIREBREAK-INPUT-9
+COMMIT
+"""
+
+
+def test_who_leads_to_a_chain_of_our_name_keeps_no_rules_from_being_loaded():
+    """iptables-restore refuses all of a text that would remove a chain which some rule leads to."""
+    plan = make_plan(SSH, [], [], [], "ssh")
+    assert _iptables.led_to(SOMEBODY) == {"FIREBREAK-INPUT-9"}
+    text = _iptables.render(plan, "INC-1", 4, SOMEBODY)
+    assert ":FIREBREAK-INPUT-9 - [0:0]" in text and "-X" not in text
+    assert "-X FIREBREAK-INPUT-9" in _iptables.render(plan, "INC-1", 4, SOMEBODY.replace("-A INPUT -s 192.0.2.1/32 -j FIREBREAK-INPUT-9\n", ""))
+    engine = Iptables(["/usr/sbin/iptables"], None, Layer2(None))
+    engine._named = {"/usr/sbin/iptables": {"FIREBREAK-INPUT-9"}}
+    first, second = engine.back({"/usr/sbin/iptables": _iptables.render(plan, "INC-1", 4, "")}, {})
+    assert "-X" not in first["stdin"] and not first.get("may_fail")
+    assert second["stdin"] == "*filter\n-X FIREBREAK-INPUT-9\nCOMMIT\n" and second["may_fail"]
+
+
+def test_an_empty_chain_is_no_isolation():
+    assert not Iptables.holds(_iptables.ours(":FIREBREAK-INPUT - [0:0]\n-A INPUT -j FIREBREAK-INPUT\n".join(("*filter\n", "COMMIT\n"))))
+    assert Iptables.holds(_iptables.ours(SOMEBODY))

@@ -45,6 +45,21 @@ def test_a_filter_is_ours_by_its_place_and_name():
         _tc.parse(message(b"bpf\0", options)[:cut])
 
 
+@pytest.mark.parametrize("aside", ["chain", "block"])
+def test_the_same_program_where_nobody_asks_it_is_not_ours(aside):
+    """A live root takes ours away and hangs the same into another chain: what is listed would look the same."""
+    data = bytearray(message(b"bpf\0", attribute(5, OURS.program) + attribute(8, struct.pack("=I", 1))))
+    if aside == "chain":
+        data += attribute(11, struct.pack("=I", 7))
+    else:
+        struct.pack_into("=i", data, 4, -1)
+    found = _tc.parse(bytes(data))
+    assert found is not None and not found.ours and _tc_backend.listing({("eth0", "egress"): [found]}) == ""
+    assert _tc_backend.strangers({("eth0", "egress"): [found]}) == {"eth0"}
+    assert "behind" not in _tc_backend.listing({("eth0", "egress"): [found, OURS]})
+    assert _tc.parse(message(b"bpf\0", attribute(5, b"")) + attribute(11, bytes(4))).ours, "the first chain, said in words"
+
+
 def test_what_is_in_force_is_listed_and_what_stands_before_it_said():
     found = {("eth0", "egress"): [OURS, THEIRS], ("eth0", "ingress"): [THEIRS, OURS], ("eth1", "egress"): [THEIRS]}
     text = _tc_backend.listing(found)
@@ -129,7 +144,8 @@ TC = """#!/bin/sh
 while read -r what verb dev device way rest; do
   case "$what $verb" in
     "qdisc show") echo "qdisc noqueue 0: dev $device root";;
-    "filter show") [ ! -e "ahead-$device-$way" ] || echo "filter protocol all pref 1 bpf chain 0 handle 0x7 direct-action"
+    "filter show") [ ! -e "aside-$device-$way" ] || echo "filter protocol all pref 1 bpf chain 7 handle 0xf12eb direct-action"
+                   [ ! -e "ahead-$device-$way" ] || echo "filter protocol all pref 1 bpf chain 0 handle 0x7 direct-action"
                    [ ! -e "has-$device-$way" ] || echo "filter protocol all pref 1 bpf chain 0 handle 0xf12eb $(cat "has-$device-$way")"
                    [ ! -e "behind-$device-$way" ] || echo "filter protocol all pref 2 bpf chain 0 handle 0x1 direct-action";;
     "filter replace") echo "$what $verb $device $way" >>done; cat "${rest##* bytecode-file }" >"has-$device-$way";;
@@ -163,6 +179,10 @@ def test_the_unit_puts_back_what_somebody_took_and_what_stands_behind_is_no_conc
     places = ["qdisc add dev {0} clsact".format(name) for name in ("eth0", "eth1", "tun0")]
     said, done = again("rm has-eth1-egress")
     assert (said, done) == ("the programs for frames had been changed or removed; they are put back\n", [*places, *every])
+    # The same program in a chain that nobody asks does not stand for it.
+    assert again(": >aside-eth1-egress") == ("", [])
+    said, done = again("rm has-eth1-egress")
+    assert said.count("put back") == 1 and done == [*places, *every]
     said, done = again("echo '1,6 0 0 0,' >has-eth0-ingress")
     assert said.count("put back") == 1 and done == [*places, *every]
     said, done = again(": >ahead-tun0-egress")

@@ -121,6 +121,19 @@ def test_a_diff_says_when_an_isolation_ends_and_ended(tmp_path):
     assert mine.change("damaged", None, True) == ("", "") and mine.change({"at": "x"}, 600, True) == ("", after.format(600))
 
 
+def test_a_folder_in_the_place_of_the_timer_goes_with_it(tmp_path):
+    _work, found = deadline(tmp_path)
+    for path in (tmp_path / "etc/systemd/system" / _commands.end_units("INC-42")[1], tmp_path / "run/systemd/system" / _commands.end_units("INC-42")[0]):
+        (path / "in").mkdir(parents=True)
+    assert found.remove() == [] and not _commands.ends("INC-42", str(tmp_path))
+
+
+def test_no_end_is_told_that_has_no_timer(tmp_path):
+    isolation = Isolation(Workdir("X", str(tmp_path)), PLAN, root=str(tmp_path))
+    isolation.state = {"confirmed": True, "end": {"at": AT}}
+    assert isolation._ends_at() is None
+
+
 def test_a_timer_takes_itself_away(tmp_path):
     work, mine = deadline(tmp_path)
     mine.put({"ttl": 600, "at": AT, "token": "abcd"})
@@ -221,7 +234,9 @@ def test_when_the_time_is_over_the_isolation_ends_and_the_next_run_can_tell(tmp_
     assert state["ended_at"] and state["end"] is None and state["end_failed"] == 0 and "ended by itself" in said[0]
     isolation = Release(Workdir("X", str(tmp_path)), None)
     isolation.state = state
-    assert state["ended_at"] in isolation.ended()[0]
+    assert state["ended_at"] in isolation.ended()[0] and "had ended" in isolation.ended()[0]
+    isolation.state["end_failed"] = 1
+    assert "was to end" in isolation.ended()[0] and "commands of that failed" in isolation.ended()[0], "it may be in force still"
 
 
 @pytest.mark.parametrize("isolation", [{}, {"end": None}, {"end": {"token": "other", "steps": [{"argv": ["/usr/bin/false"]}]}}])

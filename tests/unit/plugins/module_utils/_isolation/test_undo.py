@@ -76,6 +76,21 @@ def test_the_way_in_is_widened_first_and_the_network_given_back_only_after_a_sec
     assert "began it too" in said[0] and "rolled back" in said[1]
 
 
+@pytest.mark.parametrize("spoil", [lambda state: state.write_text("{"), lambda state: (state.parent / "state.json.undo").mkdir()])
+def test_who_spoils_the_state_in_the_second_interval_keeps_nobody_out(tmp_path, spoil):
+    isolation = {"back": touch(tmp_path / "done"), "wide": {"steps": touch(tmp_path / "wide")}}
+    undo = _undo.Undo(folder(tmp_path, isolation=isolation), "x")
+    assert undo.go(lambda _seconds: spoil(tmp_path / "state.json")) == "released"
+    assert (tmp_path / "done").exists()
+
+
+def test_who_takes_the_place_of_the_note_keeps_nobody_out(tmp_path, said):
+    isolation = {"back": touch(tmp_path / "done"), "wide": {"steps": touch(tmp_path / "wide")}}
+    undo = _undo.Undo(folder(tmp_path, isolation=isolation), "x")
+    (tmp_path / "state.json.undo").mkdir()
+    assert undo.go(lambda _seconds: None) == "released" and (tmp_path / "done").exists() and "rolled back" in said[-1]
+
+
 def test_a_confirmation_in_the_second_interval_is_taken(tmp_path):
     isolation = {"back": touch(tmp_path / "done"), "wide": {"steps": []}}
     undo = _undo.Undo(folder(tmp_path, isolation=isolation), "x")
@@ -151,3 +166,14 @@ def test_a_step_is_left_out_where_something_else_would_go_with_it(tmp_path):
         path = tmp_path / "done{0}".format(number)
         assert _undo.perform([{"argv": ["/usr/bin/touch", str(path)], "if_silent": asked}]) == 0
         assert path.exists() is done
+
+
+def test_a_step_may_be_for_every_interface_that_there_is_by_then(tmp_path):
+    for name in ("eth0", "new\"1", "theirs"):
+        (tmp_path / name).mkdir()
+    step = {"argv": ["tc", "dev", "@DEVICE@"], "stdin": "@DEVICE@\n", "if_silent": [["tc", "@DEVICE@"]], "may_fail": True, "each": ["theirs"]}
+    assert _undo.everywhere(step, str(tmp_path)) == [
+        {"argv": ["tc", "dev", name], "stdin": name + "\n", "if_silent": [["tc", name]], "may_fail": True} for name in ("eth0", "new\"1")]
+    (tmp_path / "said").touch()
+    assert _undo.perform([{"argv": ["sh", "-c", "echo @DEVICE@ >>{0}".format(tmp_path / "said")], "each": []}]) == 0
+    assert "lo" in (tmp_path / "said").read_text().split()
