@@ -12,7 +12,6 @@ import re
 import stat
 
 from .._errors import HostError, OptionError
-from .._text import printable
 from ._files import read_regular
 
 # The second one, in memory, is for a host whose disk is full or read-only: any user may fill a disk, and shall not be safe for it.
