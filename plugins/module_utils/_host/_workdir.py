@@ -169,8 +169,8 @@ class Workdir:
         return path
 
 
-def told_damage(work: Workdir, result: dict[str, object]) -> dict[str, object]:
-    """The result of a run, which is `partial` at best where what the host remembered was damaged. Said until a run has a verdict."""
+def told_damage(work: Workdir, result: dict[str, object], last: bool = False) -> dict[str, object]:
+    """The result of a run, which is `partial` at best where what the host remembered was damaged; said up to the `last` one of a case."""
     if not work.damage or "verdict" not in result:
         return result
     before, _blank, word = str(result["verdict"]).rpartition(" ")
@@ -178,7 +178,7 @@ def told_damage(work: Workdir, result: dict[str, object]) -> dict[str, object]:
     result["reasons"] = [*(reasons if isinstance(reasons, list) else []), work.damage]
     if word in ("contained", "released", "reported"):
         result["verdict"] = (before + " partial").strip()
-    if work.writable and word != "unknown":
+    if work.writable and last:
         work.update(damaged=None)
     return result
 

@@ -56,7 +56,7 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool = False) -> d
             result = remaining(work, result)
     else:
         result = _isolate(work, params, session, processes, sockets, check_mode, diff)
-    return told_damage(work, result)
+    return told_damage(work, result, params["state"] == "released")
 
 
 def plan_of(params: Mapping[str, object], session: Session, transport: str) -> Plan:
@@ -203,8 +203,12 @@ def judged(
     result = result_of(isolation, verdict, reasons, flows, diff, proof, isolation.after)
     if rolled_back:
         result["rolled_back"] = True
-        if isolation.before:
+        if isolation.before and isinstance(isolation.state.get("previous"), dict):
             result["reasons"] = ["the rollback has fired: the isolation before this one is in force again"]
+        failed = isolation.state.get("rollback_failed")
+        if failed:
+            result["reasons"] = ["the rollback has fired, and {0} of its commands failed: look what is in force, or release".format(
+                printable(str(failed), 20))]
     if isolation.observes:
         result["packets_observed"] = isolation.counted()
     return result if confirmation is not None else _observed(isolation, result)

@@ -72,7 +72,7 @@ def run(params: Mapping[str, object], check_mode: bool, diff: bool, timeline: Ti
         if not seconds:
             found["not_covered"] = [*strings(found["not_covered"]), NO_SECOND_LOOK]
     found["timeline"] = timeline.steps
-    return told_damage(work, found)
+    return told_damage(work, found, params["state"] == "released" and not work.read().get("isolation"))
 
 
 def suspects_of(

@@ -301,7 +301,7 @@ def test_a_held_isolation_can_be_changed_and_a_bad_change_leaves_it_as_it_was(ho
         anew = isolate(wider)
         assert (anew["verdict"], anew["changed"], unit()) == (verdict, True, "active"), anew
         assert ("was damaged" in str(anew["reasons"])) is (verdict == "partial")
-    assert isolate(wider)["verdict"] == "contained"
+    assert isolate(wider)["verdict"] == "partial"  # what it said of processes and interfaces is lost, so this stands until the release
     # Whatever somebody has made of the unit and of the state, a release is none while something of it is in force.
     hosts.execute(host, ["sh", "-c", "rm /etc/systemd/system/firebreak-hold-HELD.service; " + stubborn +
                          "mkdir -p /var/lib/firebreak/HELD/hold/sub/deeper; echo nonsense >" + state])
