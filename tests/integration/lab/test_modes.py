@@ -129,6 +129,7 @@ def test_observe_counts_egress_cuts_what_leaves_and_full_cuts_all(cell, on_trial
     assert comes_in(host) == 0
     assert leaks(trial.heard(SECONDS), result) == {}
     trial.close()
+    time.sleep(3)  # interfaces go with the trial, and what holds the isolation looks every other second
     assert adhoc(host, "isolation", f"case=MODES backend={backend} mode=full").of(host)["changed"] is False
 
     # Back to observing: the copy that was held, and the rules for frames, are gone.
