@@ -302,6 +302,7 @@ def result_of(
     isolation: Isolation, verdict: str, reasons: list[str], flows: list[dict[str, object]], diff: bool,
     proof: dict[str, object] | None = None, listing: str = "",
 ) -> dict[str, object]:
+    """The module's documented result; `listing`: our part of the firewall as it should be, for the diff."""
     result: dict[str, object] = {
         "changed": isolation.changed,
         "verdict": verdict,
