@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
 import socket
 import struct
 import sys
-import time
+
+from at_work import Loop
 
 CONFIG = json.loads(sys.argv[1])
 NUMBERS, PORTS, TICK = CONFIG["numbers"], CONFIG["ports"], CONFIG["tick"]
@@ -70,12 +70,11 @@ def content(kind, name):
     return data
 
 
-class End:
+class End(Loop):
     """This role's end of every channel, in one thread."""
 
     def __init__(self):
-        self.selector = selectors.DefaultSelector()
-        self.live = []
+        super().__init__(TICK)
         self.peers = {}
         self.new = True
         for port in CONFIG["serves"]:
@@ -97,11 +96,6 @@ class End:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
             s.bind(("host0", 3))
             self.live.append(lambda s=s, data=bytes.fromhex(CONFIG["mac"] + "0266000001fe" + kind) + content(kind, name): s.send(data))
-        self.selector.register(sys.stdin, selectors.EVENT_READ, "input")
-
-    def attend(self, s, what):
-        s.setblocking(False)
-        self.selector.register(s, selectors.EVENT_READ, what)
 
     def call(self):
         """Open what comes into the host and stays; the host is ready."""
@@ -137,11 +131,7 @@ class End:
                 ping(to, int.from_bytes(os.urandom(2), "big"), order(NEW, name))
 
     def tick(self):
-        for send in self.live:
-            try:
-                send()
-            except OSError:
-                continue
+        self.send()
         for s, peer, data in self.peers.values():
             try:
                 s.sendto(data, peer)
@@ -177,25 +167,12 @@ class End:
             name = NAMES[int(data[at + len(MARK):at + len(MARK) + 3])]
             self.peers[name] = s, peer, order(LIVE, name) * (150 if len(data) > 1000 else 1)
 
-    def go(self):
-        """Until the input ends."""
-        due = time.monotonic()
-        while True:
-            for key, _events in self.selector.select(max(0.0, due - time.monotonic())):
-                if key.data != "input":
-                    self.read(key.fileobj, key.data)
-                    continue
-                line = sys.stdin.readline().strip()
-                if not line:
-                    return
-                if line == "call":
-                    self.call()
-                else:
-                    self.new = line == "on"
-                print(line, flush=True)
-            if time.monotonic() >= due:
-                due = max(due + TICK, time.monotonic() + TICK / 4)
-                self.tick()
+    def obey(self, line):
+        if line == "call":
+            self.call()
+        else:
+            self.new = line == "on"
+        return line
 
 
 if __name__ == "__main__":

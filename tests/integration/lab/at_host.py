@@ -13,12 +13,13 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import selectors
 import socket
 import struct
 import subprocess
 import sys
 import time
+
+from at_work import Loop
 
 CONFIG = json.loads(sys.argv[1])
 NUMBERS, PEERS, PORTS = CONFIG["numbers"], CONFIG["peers"], CONFIG["ports"]
@@ -251,22 +252,17 @@ def sweep():
         holder.wait()
 
 
-class Speaker:
+class Speaker(Loop):
     """All channels at work, in one thread."""
 
     def __init__(self):
+        super().__init__(TICK)
         self.openers = channels()
         self.names = {number: name for name, number in NUMBERS.items()}
-        self.live = []
         self.open = {}
         self.new = True
         self.came_in = dict.fromkeys(NUMBERS, 0)
-        self.selector = selectors.DefaultSelector()
         self.peers = {}
-
-    def attend(self, s, what):
-        s.setblocking(False)
-        self.selector.register(s, selectors.EVENT_READ, what)
 
     def begin(self):
         """Open what is live, and the doors for those who call."""
@@ -286,14 +282,9 @@ class Speaker:
         self.datagrams = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         self.datagrams.bind(("::", PORTS["door"]))
         self.attend(self.datagrams, "inbound-udp-to-a-program")
-        self.selector.register(sys.stdin, selectors.EVENT_READ, "input")
 
     def tick(self):
-        for send in self.live:
-            try:
-                send()
-            except OSError:
-                continue
+        self.send()
         for peer in self.peers.values():
             self.answer(LIVE, peer)
         if self.new:
@@ -325,6 +316,9 @@ class Speaker:
 
     def read(self, s, name):
         """Orders of this very channel; what a socket gets that hears all is counted whatever it is."""
+        if name == "door":
+            self.accept(s)
+            return
         try:
             data, peer = s.recvfrom(65536)
         except BlockingIOError:
@@ -341,32 +335,16 @@ class Speaker:
         elif s is self.datagrams and data:
             self.answer(NEW, peer)
 
-    def go(self):
-        """Until the input ends."""
-        due = time.monotonic()
-        while True:
-            for key, _events in self.selector.select(max(0.0, due - time.monotonic())):
-                if key.data == "door":
-                    self.accept(key.fileobj)
-                elif key.data != "input":
-                    self.read(key.fileobj, key.data)
-                else:
-                    line = sys.stdin.readline().strip()
-                    if not line:
-                        return
-                    if line == "counts":
-                        print(json.dumps(self.came_in), flush=True)
-                    else:
-                        self.new = line == "on"
-                        if not self.new:
-                            for s, _send in self.open.values():
-                                if s is not None:
-                                    s.close()
-                            self.open.clear()
-                        print(line, flush=True)
-            if time.monotonic() >= due:
-                due = max(due + TICK, time.monotonic() + TICK / 4)
-                self.tick()
+    def obey(self, line):
+        if line == "counts":
+            return json.dumps(self.came_in)
+        self.new = line == "on"
+        if not self.new:
+            for s, _send in self.open.values():
+                if s is not None:
+                    s.close()
+            self.open.clear()
+        return line
 
 
 def main():

@@ -21,6 +21,11 @@ WITHIN = 5.0  # seconds in which an interface that comes later must be covered
 _WAYS = {"L": LIVE, "N": NEW}
 _SECOND, _LATER = ("eth9", "10.67.0"), ("eth8", "10.69.0")
 Counts = dict[tuple[str, str], int]
+# The first text as the module at_work, the second as the program: where they run there is neither's file.
+_BOTH = """
+import sys, types
+sys.modules["at_work"] = types.ModuleType("at_work"); exec(sys.argv.pop(1), sys.modules["at_work"].__dict__); exec(sys.argv.pop(1))
+"""
 # Sends into a host, from the other end of its wire.
 _INTO = """
 import select, socket, sys
@@ -79,7 +84,8 @@ class Trial:
             self._unplug(device)
 
     def _start(self, name: str, python: list[str], config: dict[str, object]) -> subprocess.Popen[str]:
-        return self._run(name, [*python, "-c", Path(__file__).with_name(name).read_text(encoding="utf-8"), json.dumps(config)])
+        shared, program = (Path(__file__).with_name(one).read_text(encoding="utf-8") for one in ("at_work.py", name))
+        return self._run(name, [*python, "-c", _BOTH, shared, program, json.dumps(config)])
 
     def _run(self, name: str, argv: list[str]) -> subprocess.Popen[str]:
         program = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
